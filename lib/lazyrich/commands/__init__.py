@@ -1,0 +1,1 @@
+"""Sub-commands of ``lazyrich``: each module has ``register(subparsers)``."""
