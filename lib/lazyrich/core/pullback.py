@@ -1,0 +1,38 @@
+"""One way to differentiate any network: its own backward pass, else ``torch.func``."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def pullback(
+    net: Callable[..., Tensor], w: Mapping[str, Tensor], x: Tensor
+) -> tuple[Tensor, Callable[..., Params]]:
+    """f(w, x) and ``pull(g, out=None)``, the gradient of ``sum(g * f)`` over ``w``.
+
+    Networks with a hand-written ``pullback`` use it; any other callable ``f(w, x)`` goes
+    through ``torch.func.vjp``.
+    """
+    own = getattr(net, "pullback", None)
+    if own is not None:
+        return own(w, x)
+    f, vjp = torch.func.vjp(lambda params: net(params, x), dict(w))
+
+    def pull(g: Tensor, out: Params | None = None) -> Params:
+        (grads,) = vjp(g)
+        if out is None:
+            return grads
+        for name, grad in grads.items():
+            out[name].copy_(grad)
+        return out
+
+    return f.detach(), pull
+
+
+def has_member_axis(net: Any) -> bool:
+    """Whether ``net`` broadcasts over a leading member axis (ours do, modules do not)."""
+    return hasattr(net, "pullback")

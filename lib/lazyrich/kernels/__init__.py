@@ -1,0 +1,19 @@
+"""Tangent kernels, empirical and infinitely wide, and what one does with a kernel."""
+
+from lazyrich.kernels.compare import (
+    alignment,
+    effective_rank,
+    kernel_change,
+    kernel_distance,
+)
+from lazyrich.kernels.empirical import ntk
+from lazyrich.kernels.regression import kernel_predict
+
+__all__ = [
+    "alignment",
+    "effective_rank",
+    "kernel_change",
+    "kernel_distance",
+    "kernel_predict",
+    "ntk",
+]

@@ -1,0 +1,96 @@
+"""Scalars that compare kernels, or a kernel with a task."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.kernels.empirical import ntk
+
+
+def alignment(K: Tensor, y: Tensor) -> Tensor:
+    """Kernel-target alignment y^T K y / (|K|_F |y|^2), in [-1, 1].
+
+    1 if K is proportional to y y^T; about 1/sqrt(n) for a kernel that ignores y.
+
+    Args:
+        K: (..., n, n), any leading axes.
+        y: targets (n,).
+
+    Raises:
+        TypeError, ValueError: shapes that do not fit, values that are not finite, or a
+            kernel or target that is exactly zero.
+    """
+    check.tensor("y", y, ndim=1)
+    _check_kernel("K", K, len(y), like=y)
+    norm = torch.linalg.matrix_norm(K) * (y @ y)
+    if not bool((norm > 0).all()):
+        raise ValueError("K and y must not be zero: their alignment is undefined")
+    return torch.einsum("i,...ij,j->...", y, K, y) / norm
+
+
+def kernel_distance(K: Tensor, K0: Tensor) -> Tensor:
+    """Relative change |K - K0|_F / |K0|_F of a kernel (geiger2020, Eq. 9).
+
+    Args:
+        K, K0: (..., n, m), of one shape.
+
+    Raises:
+        TypeError, ValueError: other shapes, values not finite, or K0 = 0.
+    """
+    check.tensor("K0", K0)
+    if K0.ndim < 2:
+        raise ValueError(f"K0 must have at least 2 axes, got {tuple(K0.shape)}")
+    check.tensor("K", K, shape=tuple(K0.shape), like=K0)
+    start = torch.linalg.matrix_norm(K0)
+    if not bool((start > 0).all()):
+        raise ValueError("K0 must not be zero: a relative change is undefined")
+    return torch.linalg.matrix_norm(K - K0) / start
+
+
+def effective_rank(A: Tensor) -> Tensor:
+    """Effective rank (sum s)^2 / sum s^2 of the singular values s (participation ratio).
+
+    Between 1 and the rank; equal to the rank when all singular values are equal.
+
+    Args:
+        A: (..., n, m).
+
+    Raises:
+        TypeError, ValueError: fewer than two axes, values not finite, or A = 0.
+    """
+    check.tensor("A", A)
+    if A.ndim < 2:
+        raise ValueError(f"A must have at least 2 axes, got {tuple(A.shape)}")
+    s = torch.linalg.svdvals(A)
+    if not bool((s.sum(-1) > 0).all()):
+        raise ValueError("A must not be zero: its effective rank is undefined")
+    return s.sum(-1) ** 2 / (s**2).sum(-1)
+
+
+def kernel_change(
+    x: Tensor,
+) -> Callable[[Any, Mapping[str, Tensor]], Callable[[Mapping[str, Tensor]], Tensor]]:
+    """A probe for ``dynamics``: the relative change of the tangent kernel on ``x``.
+
+    ``kernel_change(x)(net, w0)`` remembers Theta(w0, x, x) and returns a function that
+    gives ``kernel_distance`` of Theta(w, x, x) from it.
+    """
+    check.tensor("x", x)
+
+    def start(net: Any, w0: Mapping[str, Tensor]) -> Callable[..., Tensor]:
+        theta0 = ntk(net, w0, x)
+        norm0 = torch.linalg.matrix_norm(theta0)
+        return lambda w: torch.linalg.matrix_norm(ntk(net, w, x) - theta0) / norm0
+
+    return start
+
+
+def _check_kernel(name: str, K: Tensor, n: int, like: Tensor) -> None:
+    check.tensor(name, K, like=like)
+    if K.ndim < 2 or K.shape[-2:] != (n, n):
+        raise ValueError(
+            f"{name} must have shape (..., {n}, {n}) to fit y, got {tuple(K.shape)}"
+        )

@@ -1,0 +1,79 @@
+r"""Regression with a fixed kernel: gradient flow at any time, ridge, and their limit."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+
+
+def kernel_predict(
+    k_train: Tensor,
+    k_test: Tensor,
+    y: Tensor,
+    t: float = math.inf,
+    ridge: float = 0.0,
+) -> Tensor:
+    r"""Predictions of a model whose tangent kernel is frozen.
+
+    Gradient flow on the square loss (1/2n) sum_mu (F_mu - y_mu)^2 (+ ridge) from F = 0
+    obeys dF/dt = -(1/n) (K (F - y) + ...), and is solved mode by mode of K:
+
+        F(x, t) = k(x) Q [(1 - exp(-(s + ridge) t / n)) / (s + ridge)] Q^T y,   K = Q s Q^T.
+
+    t = inf with ridge = 0 is kernel regression without ridge; eigenvalues below n times
+    the rounding error of the largest count as zero there, so a singular K gives the
+    minimum-norm solution.
+
+    Args:
+        k_train: K between training points, (n, n), symmetric.
+        k_test: rows of K between other points and the training points, (m, n).
+        y: targets, (n,) or (n, c).
+        t: time, in the units of the flow with the *mean* loss (multiply by n to compare
+            with a summed loss).
+        ridge: added to the eigenvalues of K; same units as K.
+
+    Returns:
+        (m,) or (m, c).
+
+    Raises:
+        TypeError, ValueError: shapes that do not fit, values that are not finite, a
+            kernel that is not symmetric, negative time or ridge.
+    """
+    check.tensor("k_train", k_train, ndim=2)
+    n = k_train.shape[0]
+    check.tensor("k_train", k_train, shape=(n, n))
+    check.tensor("k_test", k_test, shape=(None, n), like=k_train)
+    check.tensor("y", y, ndim=(1, 2), like=k_train)
+    if y.shape[0] != n:
+        raise ValueError(f"y must have {n} rows like k_train, got {tuple(y.shape)}")
+    t = check.real("t", t, least=0.0, infinite=True)
+    ridge = check.real("ridge", ridge, least=0.0)
+    _check_symmetric("k_train", k_train)
+    s, q = torch.linalg.eigh(k_train)
+    rate = s + ridge
+    floor = n * torch.finfo(s.dtype).eps * float(s.abs().max())
+    if math.isinf(t):
+        gain = torch.where(rate > floor, 1.0 / rate, torch.zeros_like(rate))
+    else:
+        # (1 - exp(-rate t / n)) / rate, finite for rate -> 0
+        phase = rate * (t / n)
+        safe = torch.where(phase.abs() > 1e-300, phase, torch.ones_like(phase))
+        ratio = torch.where(
+            phase.abs() > 1e-300, -torch.expm1(-phase) / safe, torch.ones_like(phase)
+        )
+        gain = (t / n) * ratio
+    modes = q.mT @ (y if y.ndim == 2 else y.unsqueeze(-1))
+    prediction = k_test @ (q @ (gain.unsqueeze(-1) * modes))
+    return prediction if y.ndim == 2 else prediction.squeeze(-1)
+
+
+def _check_symmetric(name: str, kernel: Tensor) -> None:
+    scale = float(kernel.abs().max())
+    skew = float((kernel - kernel.mT).abs().max())
+    if skew > 1e-6 * scale:
+        raise ValueError(
+            f"{name} must be symmetric, got entries that differ from their mirror image "
+            f"by up to {skew:.3g} (largest entry {scale:.3g})"
+        )

@@ -1,0 +1,354 @@
+r"""Fully connected networks in the NTK scaling, with hand-written derivatives.
+
+geiger2020, App. B (Eqs. 20-22), for ``L`` hidden layers of width ``h``:
+
+    z~^1     = d^(-1/2) W^0 x + B^0
+    z~^(l+1) = h^(-1/2) W^l z^l + B^l,      z^l = sigma(z~^l)
+    f        = h^(-1/2) W^L z^L + B^L
+
+with weights drawn from N(0, 1) and biases zero at initialisation.
+
+The backward pass is written out, because a chain is simple enough to write out and
+because the pieces are of use one by one: ``D^l = d f / d z~^(l+1)`` gives the gradient of
+any loss (``pullback``) and, with the activations, the tangent kernel without ever
+forming a Jacobian (``tangent_factors``).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check, rng
+from lazyrich.networks.activations import Activation, activation
+
+Params = dict[str, Tensor]
+
+
+class TangentFactor(NamedTuple):
+    """One layer's share of the tangent kernel (see ``tangent_factors``).
+
+    Attributes:
+        z: inputs of the layer, shape (..., n, fan_in).
+        scale: 1 / fan_in.
+        bias: 1.0 if the layer has a trained bias, else 0.0.
+        d: d f / d (output of the layer): (..., n, fan_out), or (..., n, c, fan_out) for
+            several outputs; ``None`` for the read-out, where it is the identity.
+    """
+
+    z: Tensor
+    scale: float
+    bias: float
+    d: Tensor | None
+
+
+def _affine(z: Tensor, weight: Tensor, bias: Tensor | None, a: float, b: float) -> Tensor:
+    """``a * z @ weight.mT + b * bias`` in one pass, members on an optional first axis."""
+    if weight.ndim == 2 and z.ndim == 2:
+        if bias is None:
+            return torch.mm(z, weight.mT).mul_(a)
+        return torch.addmm(bias, z, weight.mT, beta=b, alpha=a)
+    z = z.expand(weight.shape[0], *z.shape) if z.ndim == 2 else z
+    weight = weight.expand(z.shape[0], *weight.shape) if weight.ndim == 2 else weight
+    if bias is None:
+        return torch.bmm(z, weight.mT).mul_(a)
+    row = bias.unsqueeze(-2) if bias.ndim == 2 else bias
+    return torch.baddbmm(row, z, weight.mT, beta=b, alpha=a)
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """A fully connected network with ``L`` hidden layers (geiger2020, App. B).
+
+    A description without state: ``init`` draws weights, calling it evaluates f. Weights
+    are a ``dict`` with ``W0`` (h, d), ``W1`` ... (h, h), ``W{L}`` (c, h) and biases
+    ``B0`` ... ``B{L}``; all of them may carry one leading axis of **members**, an
+    ensemble that is evaluated in one go.
+
+    Args:
+        d: input dimension.
+        h: width of every hidden layer.
+        L: number of hidden layers (L + 1 layers of weights).
+        activation: one of ``activations.ACTIVATIONS``.
+        bias: whether layers have a trained bias, zero at initialisation.
+        c: number of outputs.
+
+    Raises:
+        TypeError, ValueError: a size that is not a positive integer, or an activation
+            that is not known.
+    """
+
+    d: int
+    h: int
+    L: int
+    activation: str = "softplus"
+    bias: bool = True
+    c: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("d", "h", "L", "c"):
+            check.positive_int(name, getattr(self, name))
+        if not isinstance(self.bias, bool):
+            raise TypeError(f"bias must be True or False, got {self.bias!r}")
+        activation(self.activation)
+
+    # ------------------------------------------------------------------ parameters
+
+    @property
+    def sigma(self) -> Activation:
+        """The activation function, with its two scales."""
+        return activation(self.activation)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter of one member, in the order of ``flat`` storage."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.L + 1):
+            fan_in = self.d if layer == 0 else self.h
+            fan_out = self.c if layer == self.L else self.h
+            shapes[f"W{layer}"] = (fan_out, fan_in)
+            if self.bias:
+                shapes[f"B{layer}"] = (fan_out,)
+        return shapes
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters N of one member."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def init(
+        self,
+        seed: int | Sequence[int] = 0,
+        members: int | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
+    ) -> Params:
+        """Draw weights from N(0, 1), with biases zero.
+
+        The member of seed ``s`` is the same whatever the batch it is drawn in: draws are
+        made on the CPU in float64 from generators named by layer and seed.
+
+        Args:
+            seed: one seed, or a sequence of seeds, which gives a member axis.
+            members: with one seed, the number of members ``seed, seed + 1, ...``;
+                ``None`` leaves the member axis out.
+            dtype, device: of the result.
+
+        Raises:
+            TypeError, ValueError: seeds that are not integers >= 0, an empty sequence, or
+                ``members`` beside a sequence of seeds.
+        """
+        place = check.device("device", device)
+        if not dtype.is_floating_point:
+            raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
+        if isinstance(seed, Sequence):
+            if members is not None:
+                raise ValueError("members must be None when seed is a sequence of seeds")
+            if not seed:
+                raise ValueError("seed must hold at least one seed, got an empty one")
+            seeds, batched = list(seed), True
+        elif members is None:
+            seeds, batched = [seed], False
+        else:
+            first = check.positive_int("seed", seed, least=0)
+            count = check.positive_int("members", members)
+            seeds, batched = [first + k for k in range(count)], True
+        seeds = [check.positive_int("seed", s, least=0) for s in seeds]
+        w: Params = {}
+        for name, shape in self.shapes.items():
+            if name.startswith("B"):
+                value = torch.zeros((len(seeds), *shape), dtype=torch.float64)
+            else:
+                draws = [
+                    torch.randn(
+                        shape,
+                        generator=rng.generator(f"init/{name}", s),
+                        dtype=torch.float64,
+                    )
+                    for s in seeds
+                ]
+                value = torch.stack(draws)
+            value = value if batched else value[0]
+            w[name] = value.to(device=place, dtype=dtype)
+        return w
+
+    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
+        """The number of members of ``w``, ``None`` without a member axis.
+
+        Raises:
+            TypeError, ValueError: missing, unknown or misshapen parameters.
+        """
+        if not isinstance(w, Mapping):
+            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
+        if set(w) != set(self.shapes):
+            missing = sorted(set(self.shapes) - set(w))
+            unknown = sorted(set(w) - set(self.shapes))
+            raise ValueError(
+                f"{name} must hold the parameters of {self}: missing {missing}, "
+                f"unknown {unknown}"
+            )
+        lead = {value.shape[: value.ndim - len(self.shapes[k])] for k, value in w.items()}
+        fits = all(tuple(v.shape[-len(self.shapes[k]) :]) == self.shapes[k]
+                   for k, v in w.items())  # fmt: skip
+        if not fits or len(lead) != 1 or len(axes := lead.pop()) > 1:
+            shapes = {k: tuple(v.shape) for k, v in w.items()}
+            raise ValueError(
+                f"{name} must have shapes {self.shapes}, with or without one leading "
+                f"member axis; got {shapes}"
+            )
+        return axes[0] if axes else None
+
+    def _check(self, w: Mapping[str, Tensor], x: Tensor) -> None:
+        members = self.check_params(w)
+        first = w["W0"]
+        check.tensor("x", x, ndim=(2, 3), like=first, finite=False)
+        if x.shape[-1] != self.d:
+            raise ValueError(
+                f"x must have {self.d} components on its last axis, "
+                f"got shape {tuple(x.shape)}"
+            )
+        if x.ndim == 3 and members != x.shape[0]:
+            raise ValueError(
+                f"x with a member axis must have {members} members like w, "
+                f"got shape {tuple(x.shape)}"
+            )
+
+    # ------------------------------------------------------------------ evaluation
+
+    def _forward(self, w: Mapping[str, Tensor], x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Scaled pre-activations u^l = inner * z~^l and phi(u^l) of every hidden layer.
+
+        Working with u and phi instead of z~ and z folds both scales of the activation
+        into the matrix products.
+        """
+        sigma, hidden, z = self.sigma, [], x
+        fold = sigma.inner / math.sqrt(self.d)
+        for layer in range(self.L):
+            u = _affine(z, w[f"W{layer}"], w.get(f"B{layer}"), fold, sigma.inner)
+            z = sigma.phi(u)
+            hidden.append((u, z))
+            fold = sigma.inner * sigma.outer / math.sqrt(self.h)
+        return hidden
+
+    def _readout(self, w: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        fold = self.sigma.outer / math.sqrt(self.h)
+        f = _affine(z, w[f"W{self.L}"], w.get(f"B{self.L}"), fold, 1.0)
+        return f.squeeze(-1) if self.c == 1 else f
+
+    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """f(w, x): shape (n,), or (n, c) for c > 1, behind the member axis if there is one.
+
+        Args:
+            w: weights as from ``init``.
+            x: inputs (n, d), shared by all members, or (members, n, d).
+
+        Raises:
+            TypeError, ValueError: parameters or inputs of the wrong form.
+        """
+        self._check(w, x)
+        return self._readout(w, self._forward(w, x)[-1][1])
+
+    def preactivations(self, w: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
+        """z~^1, ..., z~^L of geiger2020 Eqs. 20-21, each (..., n, h)."""
+        self._check(w, x)
+        return [u / self.sigma.inner for u, _ in self._forward(w, x)]
+
+    def pullback(
+        self, w: Mapping[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Callable[..., Params]]:
+        """f(w, x) and the function that carries d loss / d f back to the weights.
+
+        Returns:
+            ``f`` and ``pull(g, out=None)``: for ``g`` of the shape of ``f``, the gradient
+            of ``sum(g * f)``, as a dict like ``w`` (written into ``out`` if given).
+            Evaluated once, the forward pass serves both.
+        """
+        self._check(w, x)
+        hidden = self._forward(w, x)
+        f = self._readout(w, hidden[-1][1])
+
+        def pull(g: Tensor, out: Params | None = None) -> Params:
+            grads: Params = {} if out is None else out
+            delta = g.unsqueeze(-1) if self.c == 1 else g
+            for layer in range(self.L, -1, -1):
+                z = x if layer == 0 else hidden[layer - 1][1]
+                fold = (
+                    1.0 / math.sqrt(self.d)
+                    if layer == 0
+                    else self.sigma.outer / math.sqrt(self.h)
+                )
+                self._layer_gradient(grads, layer, delta, z, fold, w)
+                if layer > 0:
+                    delta = self._backward(delta, w[f"W{layer}"], *hidden[layer - 1])
+            return grads
+
+        return f, pull
+
+    def _backward(self, delta: Tensor, weight: Tensor, u: Tensor, phi: Tensor) -> Tensor:
+        """d f / d z~^l from d f / d z~^(l+1): times h^(-1/2) W^l, times sigma'(z~^l)."""
+        sigma = self.sigma
+        fold = sigma.inner * sigma.outer / math.sqrt(self.h)
+        if self.c > 1 and delta.ndim == u.ndim + 1:  # one backward pass per output
+            slope = sigma.phi_slope(u, phi).unsqueeze(-2)
+            return torch.matmul(delta, weight.unsqueeze(-3)).mul_(slope).mul_(fold)
+        slope = sigma.phi_slope(u, phi)
+        return torch.matmul(delta, weight).mul_(slope).mul_(fold)
+
+    def _layer_gradient(
+        self,
+        grads: Params,
+        layer: int,
+        delta: Tensor,
+        z: Tensor,
+        fold: float,
+        w: Mapping[str, Tensor],
+    ) -> None:
+        name, bias = f"W{layer}", f"B{layer}"
+        grad = grads.get(name)
+        if grad is None:
+            grad = grads[name] = torch.empty_like(w[name])
+        if grad.ndim == 2:
+            torch.addmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
+        else:
+            z = z.expand(delta.shape[0], *z.shape[-2:])
+            torch.baddbmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
+        if self.bias:
+            if bias in grads:
+                torch.sum(delta, dim=-2, out=grads[bias])
+            else:
+                grads[bias] = delta.sum(-2)
+
+    def tangent_factors(self, w: Mapping[str, Tensor], x: Tensor) -> list[TangentFactor]:
+        """Activations and back-propagated derivatives, layer by layer.
+
+        With D^l = d f / d z~^(l+1), the tangent kernel (geiger2020, Eq. 1) is
+
+            Theta(x, x') = sum_l (z^l . z'^l / fan_in + bias) (D^l . D'^l),
+
+        a sum of products of two Gram matrices, so that a kernel of n points costs
+        O(n^2 h L + n h^2 L) operations where a Jacobian costs O(n^2 h^2 L).
+        """
+        self._check(w, x)
+        hidden = self._forward(w, x)
+        outer = self.sigma.outer
+        fans = [1.0 / self.d] + [outer**2 / self.h] * self.L
+        inputs = [x] + [phi for _, phi in hidden]
+        bias = 1.0 if self.bias else 0.0
+        factors = [TangentFactor(inputs[-1], fans[-1], bias, None)]
+        fold = outer * self.sigma.inner / math.sqrt(self.h)
+        delta = None
+        for layer in range(self.L, 0, -1):
+            u, phi = hidden[layer - 1]
+            if delta is not None:
+                delta = self._backward(delta, w[f"W{layer}"], u, phi)
+            elif self.c == 1:
+                # the read-out's D is 1, so the first product is a row times the slopes
+                delta = self.sigma.phi_slope(u, phi) * (w[f"W{layer}"] * fold)
+            else:
+                slope = self.sigma.phi_slope(u, phi).unsqueeze(-2)
+                delta = slope * (w[f"W{layer}"] * fold).unsqueeze(-3)
+            factors.append(TangentFactor(inputs[layer - 1], fans[layer - 1], bias, delta))
+        return factors[::-1]
