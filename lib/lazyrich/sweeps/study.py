@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,11 @@ AxisValue = bool | int | float | str
 Member = dict[str, AxisValue]
 
 RESERVED_AXES = ("member", "status")
-DEFAULT_CHUNK_SIZE = MappingProxyType({"cpu": 4, "cuda": 256})
+
+
+def default_chunk_size() -> dict[str, int]:
+    """A few members on a CPU, where batches do not pay; many on a GPU, to fill it."""
+    return {"cpu": 4, "cuda": 256}
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class Study:
     measure: Measure
     chunk_axes: tuple[str, ...]
     cost: Cost
-    chunk_size: Mapping[str, int] | ChunkSize = DEFAULT_CHUNK_SIZE
+    chunk_size: Mapping[str, int] | ChunkSize = field(default_factory=default_chunk_size)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
