@@ -1,0 +1,31 @@
+"""Claims of the papers, what was measured for them, and the verdicts that follow."""
+
+from lazyrich.claims.check import Check, checks
+from lazyrich.claims.claim import PAPERS, Claim, Paper, ledger
+from lazyrich.claims.criterion import Criterion
+from lazyrich.claims.erratum import Erratum, errata
+from lazyrich.claims.record import Measurement, Records, keep, load
+from lazyrich.claims.recorder import Recorder, glue
+from lazyrich.claims.verdict import Row, Verdict, problems, scoreboard
+
+__all__ = [
+    "PAPERS",
+    "Check",
+    "Claim",
+    "Criterion",
+    "Erratum",
+    "Measurement",
+    "Paper",
+    "Recorder",
+    "Records",
+    "Row",
+    "Verdict",
+    "checks",
+    "errata",
+    "glue",
+    "keep",
+    "ledger",
+    "load",
+    "problems",
+    "scoreboard",
+]

@@ -1,0 +1,207 @@
+"""Measurements on disk: one JSON file a chapter and scale, replaced as a whole.
+
+Fresh files lie in ``_build/records/<scale>/<chapter>.json`` (environment variable
+``LAZYRICH_RECORDS`` names another folder), kept ones, tracked by version control, in
+``results/records``. A claim's fresh measurement counts before its kept one, so a clean
+clone shows the verdicts of the last kept run.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lazyrich.claims.check import SCALES
+from lazyrich.claims.criterion import Value
+from lazyrich.core import project
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one chapter measured for one claim at one scale.
+
+    ``spread`` is one standard deviation, or the half-width the chapter states, of the
+    quantities it names. ``provenance`` says when, on what and from which data.
+    """
+
+    claim_id: str
+    chapter: str
+    scale: str
+    values: Mapping[str, Value]
+    spread: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    fresh: bool = True
+
+
+def fresh_folder() -> Path:
+    """Where chapters write: ``_build/records``, or what ``LAZYRICH_RECORDS`` says."""
+    chosen = os.environ.get("LAZYRICH_RECORDS")
+    return Path(chosen) if chosen else project.root() / "_build" / "records"
+
+
+def kept_folder() -> Path:
+    """Where the last kept measurements are tracked: ``results/records``."""
+    return project.root() / "results" / "records"
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that a reader sees the old file or the new one.
+
+    Raises:
+        OSError: the folder cannot be written to; the old file stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write(
+    folder: Path,
+    chapter: str,
+    scale: str,
+    provenance: Mapping[str, Any],
+    measurements: Mapping[str, Measurement],
+) -> Path:
+    """Write all measurements of a chapter at one scale; returns the file's path."""
+    content = {
+        "format": FORMAT,
+        "chapter": chapter,
+        "scale": scale,
+        "provenance": dict(provenance),
+        "claims": {
+            claim_id: {"values": dict(found.values), "spread": dict(found.spread)}
+            for claim_id, found in measurements.items()
+        },
+    }
+    path = folder / scale / f"{chapter}.json"
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    replace(path, text.encode() + b"\n")
+    return path
+
+
+def _good(values: Any, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(value, kinds) and math.isfinite(value) for value in values.values()
+    )
+
+
+def read(path: Path, *, fresh: bool = True) -> dict[str, Measurement]:
+    """The measurements of one file, by claim id.
+
+    Raises:
+        ValueError: not a record file, or one that does not belong where it lies.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        place = (content["chapter"], content["scale"])
+        provenance, claims = content["provenance"], content["claims"]
+        if content["format"] != FORMAT or place != (path.stem, path.parent.name):
+            raise ValueError("format, chapter or scale is another")
+        if not isinstance(provenance, dict):
+            raise ValueError("provenance is no mapping")
+        for claim_id, found in claims.items():
+            good = _good(found["values"], int | float) and _good(
+                found["spread"], int | float
+            )
+            if not good or set(found["spread"]) - set(found["values"]):
+                raise ValueError(f"{claim_id} holds something else than numbers")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no record file ({error}); remove it and run the chapter again"
+        ) from error
+    return {
+        claim_id: Measurement(
+            claim_id, *place, found["values"], found["spread"], provenance, fresh
+        )
+        for claim_id, found in claims.items()
+    }
+
+
+@dataclass(frozen=True)
+class Records:
+    """All measurements that count, by scale and claim id, and the runs behind them.
+
+    ``runs`` has the scales and chapters with a record file, true where it is fresh.
+    """
+
+    measurements: Mapping[tuple[str, str], Measurement]
+    runs: Mapping[tuple[str, str], bool]
+
+    def get(self, scale: str, claim_id: str) -> Measurement | None:
+        """The measurement that counts at ``scale``, fresh before kept."""
+        return self.measurements.get((scale, claim_id))
+
+
+def load(fresh: Path | None = None, kept: Path | None = None) -> Records:
+    """Read all record files of both folders.
+
+    Raises:
+        ValueError: a file in them is no record file.
+    """
+    found: dict[tuple[str, str], Measurement] = {}
+    runs: dict[tuple[str, str], bool] = {}
+    folders = [(kept or kept_folder(), False), (fresh or fresh_folder(), True)]
+    for folder, is_fresh in folders:
+        for scale in SCALES:
+            for path in sorted((folder / scale).glob("*.json")):
+                runs[scale, path.stem] = is_fresh
+                for claim_id, measurement in read(path, fresh=is_fresh).items():
+                    found[scale, claim_id] = measurement
+    return Records(found, runs)
+
+
+def keep(fresh: Path | None = None, kept: Path | None = None) -> list[Path]:
+    """Copy all fresh record files over the kept ones; returns the files written.
+
+    Raises:
+        ValueError: a fresh file is no record file; nothing has been copied then.
+    """
+    source, target = fresh or fresh_folder(), kept or kept_folder()
+    paths = [p for scale in SCALES for p in sorted((source / scale).glob("*.json"))]
+    contents = []
+    for path in paths:
+        read(path)
+        contents.append((target / path.relative_to(source), path.read_bytes()))
+    for path, content in contents:
+        replace(path, content)
+    return [path for path, _ in contents]
+
+
+def drift(
+    fresh: Measurement,
+    kept: Measurement,
+    allowance: Mapping[str, float],
+    multiple: float,
+) -> list[str]:
+    """Quantities in which two measurements of one claim differ by more than they may.
+
+    A number may move by ``multiple`` times the larger spread, or, where neither run
+    states one, by its ``allowance`` (infinite where none is given); a boolean may not.
+    """
+    moved = []
+    for name, value in fresh.values.items():
+        before = kept.values.get(name)
+        if before is None or isinstance(value, bool) or isinstance(before, bool):
+            same = value is before
+            room = 0.0
+        else:
+            spreads = [m.spread[name] for m in (fresh, kept) if name in m.spread]
+            room = multiple * max(spreads) if spreads else allowance.get(name, math.inf)
+            same = abs(value - before) <= room
+        if not same:
+            moved.append(
+                f"{fresh.claim_id}: {name} {before!r} -> {value!r}, may {room:g}"
+            )
+    return moved

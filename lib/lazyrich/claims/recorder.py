@@ -1,0 +1,293 @@
+"""What a chapter writes down: measurements by claim id, and numbers for its prose."""
+
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lazyrich.claims import markup, record
+from lazyrich.claims.check import SCALES, Check, checks
+from lazyrich.claims.claim import ledger
+from lazyrich.claims.criterion import Value
+from lazyrich.claims.record import Measurement
+from lazyrich.claims.verdict import Verdict, judge
+from lazyrich.core import check as check_argument
+from lazyrich.core import project
+
+
+def glue(name: str, text: str) -> None:
+    """Give prose a measured number: ``{glue:text}`name` `` shows ``text``.
+
+    Outside a book build, where MyST-NB may be missing, nothing happens.
+
+    Raises:
+        TypeError: ``text`` is not a formatted string; MyST-NB would format a number
+            again, its own way.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name must be a non-empty string, got {name!r}")
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a formatted string, got {text!r}")
+    try:
+        from myst_nb import glue as paste
+    except ImportError:
+        return
+    paste(name, text, display=False)
+
+
+def _device(device: Any) -> str:
+    """The device in words: ``cpu``, or ``cuda`` with the name of the GPU."""
+    found = check_argument.device("device", device)
+    if found.type != "cuda":
+        return found.type
+    return f"cuda ({torch.cuda.get_device_name(found)})"
+
+
+def _commit() -> str | None:
+    """The commit of the checkout, marked ``-dirty`` where files differ from it."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=project.root(),
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("lazyrich", "torch", "numpy"):
+        versions[package] = metadata.version(package)
+    return versions
+
+
+def _value(claim_id: str, name: str, value: Any, wanted_bool: bool) -> Value:
+    if hasattr(value, "item") and not isinstance(value, bool | int | float):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError):
+            raise ValueError(
+                f"{claim_id}: {name} must be one number, got {value!r}"
+            ) from None
+    if isinstance(value, bool) != wanted_bool:
+        kind = "true or false" if wanted_bool else "a number"
+        raise TypeError(f"{claim_id}: {name} must be {kind}, got {value!r}")
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, int | float):
+        raise TypeError(f"{claim_id}: {name} must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{claim_id}: {name} must be finite, got {value!r}")
+    return float(value)
+
+
+class Recorder:
+    """Writes the measurements of one chapter at one scale, judged on the spot.
+
+        rec = claims.Recorder("alpha_sweep", scale=scale, device=device)
+        rec.record("geiger-eq9-kernel-exponent-L5", slope=-1.7, spread={"slope": 0.1})
+
+    Every call replaces ``_build/records/<scale>/<chapter>.json`` as a whole, so a
+    killed run leaves what it had recorded. The first call of a new recorder starts a
+    new file.
+
+    Args:
+        chapter: slug of the chapter.
+        scale: ``laptop`` or ``paper``.
+        device: where the numbers were computed, as the chapter's parameter says it.
+        data: which data they come from, such as ``Dataset.source``.
+        seed: the chapter's seed.
+        folder: where to write; ``record.fresh_folder()`` by default.
+        overlay: the checks to judge by; those of the package by default.
+
+    Raises:
+        ValueError: unknown scale or device, empty chapter, or a malformed overlay.
+    """
+
+    def __init__(
+        self,
+        chapter: str,
+        scale: str = "laptop",
+        device: Any = "cpu",
+        data: str | None = None,
+        *,
+        seed: int | None = None,
+        folder: Path | None = None,
+        overlay: Mapping[str, Check] | None = None,
+    ) -> None:
+        if not isinstance(chapter, str) or not chapter:
+            raise ValueError(f"chapter must be the slug of a chapter, got {chapter!r}")
+        if scale not in SCALES:
+            raise ValueError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
+        if data is not None and (not isinstance(data, str) or not data):
+            raise ValueError(f"data must say where the data come from, got {data!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise TypeError(f"seed must be an integer, got {seed!r}")
+        self.chapter = chapter
+        self.scale = scale
+        self._overlay = checks() if overlay is None else overlay
+        self._folder = record.fresh_folder() if folder is None else Path(folder)
+        self._provenance: dict[str, Any] = {
+            "device": _device(device),
+            "threads": torch.get_num_threads(),
+            "data": data,
+            "seed": seed,
+            "commit": _commit(),
+            "versions": _versions(),
+        }
+        self._measurements: dict[str, Measurement] = {}
+        self._anchored: set[str] = set()
+
+    def _check(self, claim_id: str) -> Check:
+        if claim_id not in ledger():
+            raise ValueError(f"claim_id: the ledger has no claim {claim_id!r}")
+        if claim_id not in self._overlay:
+            paper = ledger()[claim_id].paper
+            raise ValueError(
+                f"claim_id: {claim_id!r} has no criteria yet; write them into "
+                f"claims/checks/{paper}.yaml before measuring"
+            )
+        check = self._overlay[claim_id]
+        if check.chapter != self.chapter:
+            raise ValueError(
+                f"claim_id: {claim_id!r} belongs to chapter {check.chapter!r}, "
+                f"not to {self.chapter!r}"
+            )
+        return check
+
+    def record(
+        self,
+        claim_id: str,
+        *,
+        spread: Mapping[str, float] | None = None,
+        **quantities: Any,
+    ) -> "VerdictTable":
+        """Write down what was measured for one claim; returns its verdict, to be shown.
+
+        Args:
+            claim_id: id in the ledger; its check must name this chapter.
+            spread: standard deviation (over seeds, of a fit) by quantity, where known.
+            **quantities: finite numbers or booleans (also as arrays or tensors of one
+                element), under exactly the names of the claim's criteria.
+
+        Raises:
+            ValueError: unknown id, another chapter's claim, other names than the
+                criteria's, a value that is not finite, a negative spread.
+            TypeError: a value or spread that is no number, or a boolean instead.
+            OSError: the record cannot be written.
+        """
+        check = self._check(claim_id)
+        criteria = check.at(self.scale)
+        if set(quantities) != set(criteria):
+            raise ValueError(
+                f"{claim_id}: quantities must be {', '.join(sorted(criteria))}; "
+                f"got {', '.join(sorted(quantities)) or 'none'}"
+            )
+        values = {
+            name: _value(claim_id, name, quantities[name], criterion.form == "is")
+            for name, criterion in criteria.items()
+        }
+        spreads = dict(spread or {})
+        for name, width in spreads.items():
+            if name not in values or isinstance(values[name], bool):
+                raise ValueError(
+                    f"{claim_id}: spread of {name!r}, which is no number here"
+                )
+            spreads[name] = float(_value(claim_id, f"spread of {name}", width, False))
+            if spreads[name] < 0:
+                raise ValueError(
+                    f"{claim_id}: spread of {name} must be >= 0, got {width}"
+                )
+        self._provenance["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+        measurement = Measurement(
+            claim_id, self.chapter, self.scale, values, spreads, self._provenance
+        )
+        self._measurements[claim_id] = measurement
+        record.write(
+            self._folder, self.chapter, self.scale, self._provenance, self._measurements
+        )
+        return VerdictTable(self, [claim_id])
+
+    def table(self) -> "VerdictTable":
+        """The verdicts on everything recorded so far, as one table."""
+        return VerdictTable(self, list(self._measurements))
+
+    def verdict(self, claim_id: str) -> Verdict:
+        """The verdict on a claim recorded before.
+
+        Raises:
+            ValueError: nothing has been recorded under ``claim_id``.
+        """
+        if claim_id not in self._measurements:
+            raise ValueError(f"claim_id: nothing recorded for {claim_id!r} yet")
+        found = judge(self._check(claim_id), self.scale, self._measurements[claim_id])
+        return Verdict.PENDING if found is None else found
+
+    def glue(self, name: str, text: str) -> None:
+        """Give prose a measured number, as ``claims.glue`` does."""
+        glue(name, text)
+
+
+class VerdictTable:
+    """Verdicts of a chapter, with one anchor a claim for the scoreboard to point at."""
+
+    def __init__(self, recorder: Recorder, claim_ids: list[str]) -> None:
+        self._recorder = recorder
+        self._claim_ids = claim_ids
+
+    def __repr__(self) -> str:
+        lines = []
+        for claim_id in self._claim_ids:
+            shown = markup.measured(*self._of(claim_id))
+            lines.append(f"{claim_id}: {self._recorder.verdict(claim_id)}: {shown}")
+        return "\n".join(lines) or "nothing recorded yet"
+
+    def _of(self, claim_id: str) -> tuple[Measurement, Any]:
+        rec = self._recorder
+        return rec._measurements[claim_id], rec._check(claim_id).at(rec.scale)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for claim_id in self._claim_ids:
+            measurement, criteria = self._of(claim_id)
+            check = self._recorder._check(claim_id)
+            verdict = self._recorder.verdict(claim_id)
+            # An anchor may stand once on a page: where the claim is shown first.
+            attributes = {}
+            if claim_id not in self._recorder._anchored:
+                attributes["id"] = f"claim-{claim_id}"
+                self._recorder._anchored.add(claim_id)
+            for name, criterion in criteria.items():
+                first = name == next(iter(criteria))
+                asked = f"{criterion.expected} {criterion.tolerance}"
+                value = measurement.values[name]
+                rows.append(
+                    (
+                        attributes if first else {},
+                        [
+                            f"<code>{claim_id}</code><br>{ledger()[claim_id].where}"
+                            if first
+                            else "",
+                            markup.maths(name.replace("_", " ")),
+                            markup.number(value, measurement.spread.get(name)),
+                            markup.maths(asked),
+                            markup.badge(verdict) if first else "",
+                        ],
+                    )
+                )
+            why = check.deviates.get(self._recorder.scale)
+            if verdict is Verdict.DEVIATES and why:
+                rows.append(({}, ["", "", "", markup.maths(why), ""]))
+        head = ["claim", "quantity", "measured", "expected", "verdict"]
+        return markup.STYLE + markup.table(head, rows)
