@@ -51,23 +51,29 @@ def kernel_distance(K: Tensor, K0: Tensor) -> Tensor:
 
 
 def effective_rank(A: Tensor) -> Tensor:
-    """Effective rank (sum s)^2 / sum s^2 of the singular values s (participation ratio).
+    """Effective rank exp(-sum p log p), p = s / sum s, of the singular values s.
 
-    Between 1 and the rank; equal to the rank when all singular values are equal.
+    Between 1 and the rank; equal to the rank when all singular values are equal, and
+    blind to the scale of A. Note that the singular values of a feature matrix are the
+    *roots* of its Gram matrix's eigenvalues.
 
     Args:
         A: (..., n, m).
 
     Raises:
         TypeError, ValueError: fewer than two axes, values not finite, or A = 0.
+
+    Source: Roy and Vetterli (2007), as used by samarin2020, Sec. 3.2.
     """
     check.tensor("A", A)
     if A.ndim < 2:
         raise ValueError(f"A must have at least 2 axes, got {tuple(A.shape)}")
     s = torch.linalg.svdvals(A)
-    if not bool((s.sum(-1) > 0).all()):
+    total = s.sum(-1, keepdim=True)
+    if not bool((total > 0).all()):
         raise ValueError("A must not be zero: its effective rank is undefined")
-    return s.sum(-1) ** 2 / (s**2).sum(-1)
+    p = s / total
+    return torch.exp(torch.special.entr(p).sum(-1))
 
 
 def kernel_change(

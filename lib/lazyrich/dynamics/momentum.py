@@ -1,0 +1,325 @@
+r"""Momentum gradient flow of F = alpha (f - f0): the training dynamics of geiger2020."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.core.pullback import has_member_axis, pullback
+from lazyrich.dynamics.engine import Checkpoint, Engine, Member, Settings
+from lazyrich.dynamics.step import StepRule
+from lazyrich.dynamics.trajectory import Status, Trajectory
+from lazyrich.losses import loss as named_loss
+
+Params = dict[str, Tensor]
+Probe = Callable[[Any, Params], Callable[[Params], Tensor]]
+
+LEVELS = (0.9, 0.5, 0.1, 0.05, 0.01)
+
+
+def momentum_flow(
+    net: Callable[[Mapping[str, Tensor], Tensor], Tensor],
+    w: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    alpha: float | Tensor | Sequence[float],
+    *,
+    loss: str = "hinge",
+    mu: float | None = 1000.0,
+    tau: float | None = None,
+    stop_loss: float = 0.0,
+    max_steps: int = 100_000,
+    max_time: float = math.inf,
+    rule: StepRule | None = None,
+    levels: Sequence[float] = LEVELS,
+    records_per_decade: float = 8.0,
+    x_test: Tensor | None = None,
+    observe: Mapping[str, Probe] | None = None,
+    slots: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    checkpoint_every: int = 2000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trajectory:
+    r"""Train an ensemble by continuous-time gradient flow with momentum.
+
+    The loss is L(w) = 1/(alpha^2 n) sum_mu l(F_mu, y_mu) with F = alpha (f(w) - f(w0))
+    (geiger2020, Eqs. 4-5), and the flow
+
+        dw/dt = v,      dv/dt = -(v + grad L) / tau,      tau = t / mu or fixed
+
+    (Eq. 6) starts from v = 0. In these units the lazy limit is
+    dF/dt = -(1/n) Theta l'(F), free of alpha and of the width. Time steps are chosen
+    by ``rule``, member by member. On a CPU members run one after another on one thread,
+    which is as fast as a batch there and makes a member's result the same, bit for bit,
+    in any batch; run several processes to use several cores. On CUDA the members of a
+    batch advance together.
+
+    Args:
+        net: a network of ``lazyrich.networks``, or any callable ``f(w, x)``.
+        w: initial weights, with a member axis for an ensemble (networks of ours).
+        x, y: training inputs (n, ...) and targets, (n,) or (n, c); +-1 for the hinges.
+        alpha: laziness scale, one for all members or one a member. Without a member
+            axis in ``w``, several alphas start from the same weights.
+        loss: one of ``losses.LOSSES``.
+        mu: memory as a fraction of the elapsed time, tau = t / mu; ``None`` if ``tau``.
+        tau: fixed memory time; 0 is gradient flow without momentum.
+        stop_loss: a member is *fitted* once its loss is at most this fraction of its
+            start; 0 waits until the loss is exactly zero, which a hinge reaches.
+        max_steps, max_time: a member that gets there is *truncated*.
+        rule: tolerances of the steps.
+        levels: fractions of the initial loss whose times are interpolated.
+        records_per_decade: density of the clock on which curves are recorded.
+        x_test: points on which outputs are recorded as well.
+        observe: further curves, by name; a probe is called as ``probe(net, w0)`` when a
+            member starts and returns a function of ``w``, e.g. ``kernels.kernel_change``.
+        slots: members that advance together; by default 1 on a CPU, and as many as a
+            quarter of the free memory holds on CUDA.
+        checkpoint: where the unfinished state is kept every ``checkpoint_every`` tries,
+            so that a killed run goes on from there to the same result.
+        progress: called as ``progress(ended, members)`` when a member ends.
+
+    Returns:
+        ``Trajectory``; a member that diverges is marked and leaves the others alone.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong form, naming them.
+    """
+    first = _check_data(net, w, x, y, x_test)
+    chosen = named_loss(loss)
+    if chosen.margin and not bool((y.abs() == 1).all()):
+        raise ValueError(f"y must be +1 or -1 for the loss {loss!r}")
+    members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
+    scales = _check_alpha(alpha, members)
+    if mu is not None and tau is not None:
+        raise ValueError(f"give mu or tau, not both; got mu={mu!r} and tau={tau!r}")
+    settings = Settings(
+        value=chosen.value,
+        slope=chosen.slope,
+        reaches_zero=chosen.reaches_zero,
+        rule=StepRule() if rule is None else rule,
+        mu=None if mu is None else check.real("mu", mu, above=0.0),
+        tau=None if tau is None else check.real("tau", tau, least=0.0),
+        stop_loss=check.real("stop_loss", stop_loss, least=0.0, most=1.0),
+        max_steps=check.positive_int("max_steps", max_steps),
+        max_time=check.real("max_time", max_time, above=0.0, infinite=True),
+        levels=tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels),
+        records_per_decade=check.real(
+            "records_per_decade", records_per_decade, above=0.0
+        ),
+    )
+    system = _Weights(net, w, members, scales, x, x_test, observe or {})
+    f = system.evaluate(system.start(0).unsqueeze(0))[0]
+    if f.shape[1:] != y.shape:
+        raise ValueError(
+            f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
+            f"got {tuple(y.shape)}"
+        )
+    if slots is None:
+        slots = _slots(net, system, first.device)
+    engine = Engine(
+        system,
+        y,
+        scales,
+        settings,
+        check.positive_int("slots", slots) if system.batched else 1,
+        checkpoint,
+        check.positive_int("checkpoint_every", checkpoint_every),
+        progress,
+    )
+    done = engine.run()
+    final = torch.stack([_state(done[k]) for k in range(system.members)])
+    w_end = {
+        name: final[:, span].unflatten(1, shape) for name, span, shape in system.layout
+    }
+    asked = dict(
+        loss=loss, mu=mu, tau=tau, stop_loss=stop_loss, max_steps=max_steps,
+        max_output_change=settings.rule.max_output_change,
+        max_weight_change=settings.rule.max_weight_change,
+    )  # fmt: skip
+    return collect(done, scales, settings, w_end, asked)
+
+
+def collect(
+    done: dict[int, Member],
+    alpha: Tensor,
+    settings: Settings,
+    w: Params,
+    asked: dict[str, Any],
+) -> Trajectory:
+    """The members' records as one ``Trajectory``, padded with NaN."""
+    members = [done[k] for k in range(len(done))]
+    longest = max(len(m.records["t"]) for m in members)
+    curves: dict[str, Tensor] = {}
+    for name in members[0].records:
+        one = np.asarray(members[0].records[name][0])
+        padded = np.full((len(members), longest, *one.shape), np.nan)
+        for e, member in enumerate(members):
+            rows = member.records[name]
+            padded[e, : len(rows)] = rows
+        curves[name] = torch.from_numpy(padded)
+
+    def column(name: str) -> Tensor:
+        return torch.tensor([getattr(m, name) for m in members])
+
+    F = curves.pop("F")
+    size = (F.flatten(2).square().mean(2)).sqrt()
+    return Trajectory(
+        alpha=alpha.to(torch.float64).cpu(),
+        t=curves.pop("t"),
+        loss=curves.pop("loss"),
+        F=F,
+        F_test=curves.pop("F_test", None),
+        weight_change=curves.pop("weight_change"),
+        output_change=size / alpha.to(torch.float64).cpu().unsqueeze(1),
+        observed=curves,
+        levels=settings.levels,
+        t_level=torch.tensor([m.t_level for m in members], dtype=torch.float64),
+        t_zero=column("t_zero").double(),
+        t_end=column("t").double(),
+        loss_end=column("loss").double(),
+        status=tuple(Status(m.status) for m in members),
+        reason=tuple(m.reason for m in members),
+        steps=column("steps"),
+        tries=column("tries"),
+        largest_output_change=column("largest_output_change").double(),
+        w=w,
+        settings=asked,
+    )
+
+
+class _Weights:
+    """The weights of a network as flat states, for the engine."""
+
+    def __init__(
+        self,
+        net: Any,
+        w: Mapping[str, Tensor],
+        batch: int | None,
+        alpha: Tensor,
+        x: Tensor,
+        x_test: Tensor | None,
+        observe: Mapping[str, Probe],
+    ) -> None:
+        self.net, self.w, self.alpha, self.members = net, dict(w), alpha, len(alpha)
+        self.x, self.x_test, self.observers = x, x_test, observe
+        self.batched, self.batch = has_member_axis(net), batch
+        lead = 0 if batch is None else 1
+        self.layout: list[tuple[str, slice, tuple[int, ...]]] = []
+        groups: dict[str, slice] = {}
+        self.size = 0
+        for name, value in self.w.items():
+            shape = tuple(value.shape[lead:])
+            span = slice(self.size, self.size + math.prod(shape))
+            self.layout.append((name, span, shape))
+            layer = _layer(name)
+            begin = groups[layer].start if layer in groups else span.start
+            groups[layer] = slice(begin, span.stop)
+            self.size = span.stop
+        self.groups = list(groups.values())
+        self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
+
+    def start(self, member: int) -> Tensor:
+        pick = (lambda v: v) if self.batch is None else (lambda v: v[member])
+        return torch.cat([pick(self.w[name]).reshape(-1) for name, _, _ in self.layout])
+
+    def views(self, flat: Tensor) -> Params:
+        """Parameters that share memory with ``flat`` (slots, size)."""
+        if len(flat) == 1 or not self.batched:
+            return {k: flat[0, span].view(shape) for k, span, shape in self.layout}
+        return {
+            k: flat[:, span].unflatten(1, shape) for k, span, shape in self.layout
+        }
+
+    def evaluate(self, state: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Any]]:
+        f, pull = pullback(self.net, self.views(state), self.x)
+        if len(state) > 1:
+            return f, lambda g, out: pull(g, self.views(out))
+        return f.unsqueeze(0), lambda g, out: pull(g[0], self.views(out))
+
+    def observe(self, member: int, state: Tensor) -> dict[str, Tensor]:
+        start = self.start(member)
+        norm = torch.linalg.vector_norm
+        seen = {"weight_change": norm(state - start) / norm(start)}
+        one = state.unsqueeze(0)
+        if self.x_test is not None:
+            w0 = self.views(start.unsqueeze(0))
+            f, f0 = (self.net(v, self.x_test) for v in (self.views(one), w0))
+            seen["F_test"] = self.alpha[member] * (f - f0)
+        if self.observers:
+            if member not in self._probes:
+                w0 = self.views(start.unsqueeze(0))
+                probes = {k: p(self.net, w0) for k, p in self.observers.items()}
+                self._probes[member] = probes
+            for name, probe in self._probes[member].items():
+                seen[name] = probe(self.views(one))
+        return seen
+
+
+def _layer(name: str) -> str:
+    """The layer that a parameter belongs to: ``W3`` and ``B3``, or ``conv1.weight`` and
+    ``conv1.bias``, form one group for the step rule."""
+    numbered = re.fullmatch(r"[A-Za-z]+(\d+)", name)
+    return numbered.group(1) if numbered else name.rpartition(".")[0] or name
+
+
+def _state(member: Member) -> Tensor:
+    assert member.state is not None
+    return member.state
+
+
+def _check_data(
+    net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor, x_test: Tensor | None
+) -> Tensor:
+    if not callable(net):
+        raise TypeError(f"net must be callable as net(w, x), got {type(net).__name__}")
+    if not isinstance(w, Mapping) or not w:
+        raise TypeError(f"w must be a non-empty dict of tensors, got {w!r:.60}")
+    first = next(iter(w.values()))
+    for name, value in w.items():
+        check.tensor(f"w[{name!r}]", value, like=first)
+    check.tensor("x", x, like=first)
+    check.tensor("y", y, ndim=(1, 2), like=first)
+    if len(x) == 0 or len(x) != len(y):
+        raise ValueError(
+            f"x and y must hold the same number n >= 1 of examples, got {len(x)} "
+            f"and {len(y)}"
+        )
+    if x_test is not None:
+        check.tensor("x_test", x_test, shape=(None, *x.shape[1:]), like=first)
+    return first
+
+
+def _check_alpha(alpha: Any, members: int | None) -> Tensor:
+    scales = torch.as_tensor(alpha, dtype=torch.float64)
+    if scales.ndim > 1 or scales.numel() == 0:
+        raise ValueError(
+            f"alpha must be a number or a sequence of them, got shape "
+            f"{tuple(scales.shape)}"
+        )
+    if not bool((torch.isfinite(scales) & (scales > 0)).all()):
+        raise ValueError(f"alpha must be positive and finite, got {scales.tolist()}")
+    if members is None:
+        return scales.reshape(-1)
+    if scales.ndim == 0:
+        return scales.expand(members)
+    if len(scales) != members:
+        raise ValueError(
+            f"alpha must have one value for each of the {members} members of w, "
+            f"got {len(scales)}"
+        )
+    return scales
+
+
+def _slots(net: Any, system: _Weights, device: torch.device) -> int:
+    """Members that advance together: one on a CPU, what fits the memory on CUDA."""
+    if device.type != "cuda" or not system.batched:
+        return 1
+    width = sum(shape[0] for _, _, shape in system.layout if len(shape) == 2)
+    words = 8 * system.size + 6 * len(system.x) * width
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(system.members, int(free / 4 / (8 * words))))

@@ -1,0 +1,88 @@
+"""How long a step of the flow may be: one rule, judged member by member."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lazyrich.core import check
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """When a step of the flow is good, and how long the next one should be.
+
+    A step is accepted if the predictor moved by at most ``max_output_change`` on every
+    training example (geiger2020, Eq. 18), and it is shortened beforehand so that no layer
+    moves by more than ``max_weight_change`` of its own norm. The second rule is ours:
+    deep in the feature regime the outputs stay near zero until the weights blow up, so
+    the first rule alone lets one step jump over the whole growth phase, and t1 comes out
+    too large by a factor of six.
+
+    Attributes:
+        max_output_change: bound on alpha max_mu |f(w', x_mu) - f(w, x_mu)|.
+        max_weight_change: bound on |dW_l| / |W_l| for every layer l (its bias included).
+        aim: the next step aims at this fraction of ``max_output_change``.
+        grow, shrink: largest and smallest factor between one step and the next.
+
+    Raises:
+        TypeError, ValueError: numbers out of range.
+    """
+
+    max_output_change: float = 0.1
+    max_weight_change: float = 0.02
+    aim: float = 0.7
+    grow: float = 1.3
+    shrink: float = 0.1
+
+    def __post_init__(self) -> None:
+        check.real("max_output_change", self.max_output_change, above=0.0)
+        check.real("max_weight_change", self.max_weight_change, above=0.0, infinite=True)
+        check.real("aim", self.aim, above=0.0, most=1.0)
+        check.real("grow", self.grow, above=1.0)
+        check.real("shrink", self.shrink, above=0.0, most=0.5)
+
+    def refined(self, factor: float) -> "StepRule":
+        """The same rule with both tolerances divided by ``factor``."""
+        factor = check.real("factor", factor, above=0.0)
+        return StepRule(
+            self.max_output_change / factor,
+            self.max_weight_change / factor,
+            self.aim,
+            self.grow,
+            self.shrink,
+        )
+
+    def next_step(self, dt: np.ndarray, output_change: np.ndarray) -> np.ndarray:
+        """Proposed length of the next (or repeated) step, from the change just seen.
+
+        Outputs move in proportion to the step, so the length is scaled to the aim; a
+        change that is not finite shrinks it by the largest factor.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = self.aim * self.max_output_change / output_change
+        factor = np.where(np.isnan(factor), self.shrink, factor)
+        return dt * np.clip(factor, self.shrink, self.grow)
+
+
+def decay(t: np.ndarray, dt: np.ndarray, mu: float | None, tau: float | None) -> np.ndarray:
+    """Share of the old velocity that survives a step from t to t + dt.
+
+    exp(-dt/tau) for a fixed memory time; for tau = t/mu the exact integral of -dt/tau is
+    mu log(t / (t + dt)), which is (t / (t + dt))^mu and 0 for the first step.
+    geiger2020, Eq. 6 and below.
+    """
+    if mu is not None:
+        with np.errstate(divide="ignore"):
+            return np.exp(-mu * np.log1p(dt / np.maximum(t, 1e-300))) * (t > 0)
+    if tau is None or tau == 0.0:
+        return np.zeros_like(dt)
+    return np.exp(-dt / tau)
+
+
+def log_clock(per_decade: float, t: float) -> float:
+    """The first point after ``t`` of the clock 10^(k / per_decade), k an integer."""
+    if t <= 0.0:
+        return 0.0
+    k = math.floor(math.log10(t) * per_decade + 1e-9) + 1
+    return 10.0 ** (k / per_decade)

@@ -1,0 +1,93 @@
+"""What a flow returns: curves on a log-spaced clock, times, and how each member ended."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+
+class Status(StrEnum):
+    """How a member ended.
+
+    ``FITTED`` alone supports a claim about the end of training.
+    """
+
+    FITTED = "fitted"
+    TRUNCATED = "truncated"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Curves of an ensemble of flows; shorter curves are padded with NaN.
+
+    Axes: ``m`` members, ``k`` records, ``n`` training and ``p`` test examples.
+
+    Attributes:
+        alpha: (m,) laziness scales.
+        t: (m, k) times; the first record is t = 0, the last one the end.
+        loss: (m, k) alpha^2 L, the loss of the predictor F = alpha (f - f0).
+        F: (m, k, n) training outputs.
+        F_test: (m, k, p) test outputs, or ``None``.
+        weight_change: (m, k) |w - w0| / |w0| over all parameters.
+        output_change: (m, k) root mean square of f - f0 over the training set.
+        observed: further curves (m, k), by the name of their probe.
+        levels: loss levels, as fractions of the loss at the start.
+        t_level: (m, levels) first times at which the loss falls to them, by
+            interpolation between accepted steps; NaN if never reached.
+        t_zero: (m,) first time with loss exactly zero (a hinge), NaN if never reached.
+        t_end, loss_end: (m,) at the last accepted step.
+        status: how each member ended.
+        reason: and why, in words.
+        steps, tries: (m,) accepted and attempted steps.
+        largest_output_change: (m,) over accepted steps, to be compared with the rule.
+        w: final weights, with a member axis.
+        settings: what the flow was asked to do.
+    """
+
+    alpha: Tensor
+    t: Tensor
+    loss: Tensor
+    F: Tensor
+    F_test: Tensor | None
+    weight_change: Tensor
+    output_change: Tensor
+    observed: dict[str, Tensor]
+    levels: tuple[float, ...]
+    t_level: Tensor
+    t_zero: Tensor
+    t_end: Tensor
+    loss_end: Tensor
+    status: tuple[Status, ...]
+    reason: tuple[str, ...]
+    steps: Tensor
+    tries: Tensor
+    largest_output_change: Tensor
+    w: dict[str, Tensor]
+    settings: dict = field(default_factory=dict)
+
+    def time_to(self, level: float) -> Tensor:
+        """(m,) first time at which the loss fell to ``level`` times its start.
+
+        Raises:
+            ValueError: a level that the flow was not asked to watch.
+        """
+        if level not in self.levels:
+            raise ValueError(f"level must be one of {self.levels}, got {level!r}")
+        return self.t_level[:, self.levels.index(level)]
+
+    @property
+    def t1(self) -> Tensor:
+        """(m,) t1, the time at which the loss is half of its start (geiger2020, Eq. 10)."""
+        return self.time_to(0.5)
+
+    @property
+    def t2(self) -> Tensor:
+        """(m,) t2, the time at which the loss first vanishes (geiger2020, Fig. 3c)."""
+        return self.t_zero
+
+    @property
+    def fitted(self) -> Tensor:
+        """(m,) whether the member ended by itself."""
+        return torch.tensor([status is Status.FITTED for status in self.status])
