@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 from lazyrich.dynamics.step import StepRule, decay, log_clock
 from lazyrich.dynamics.trajectory import Status
 
-Evaluate = tuple[Tensor, Callable[[Tensor, Tensor], object]]
+Evaluate = tuple[Tensor, Callable[[Tensor, Any], object]]
 
 
 class System(Protocol):
@@ -46,9 +46,13 @@ class System(Protocol):
         """(size,) initial state of a member."""
         ...
 
-    def evaluate(self, state: Tensor) -> Evaluate:
-        """f (slots, n) of states (slots, size), and ``pull(g, out)`` that writes the
-        gradient of ``sum(g * f)`` into ``out`` (slots, size)."""
+    def view(self, flat: Tensor) -> Any:
+        """The form in which the system reads states (slots, size); shares memory."""
+        ...
+
+    def evaluate(self, state: Any) -> Evaluate:
+        """f (slots, n) of a ``view``, and ``pull(g, out)`` that writes the gradient of
+        ``sum(g * f)`` into the view ``out``."""
         ...
 
     def observe(self, member: int, state: Tensor) -> dict[str, Tensor]:
@@ -62,6 +66,17 @@ class Checkpoint(Protocol):
     def load(self) -> dict[str, np.ndarray] | None: ...
 
     def save(self, state: Mapping[str, np.ndarray]) -> None: ...
+
+
+class Block(NamedTuple):
+    """States of all slots: flat, as the system reads them, and cut into groups.
+
+    The views are made once, because making them costs as much as a small product.
+    """
+
+    flat: Tensor
+    view: Any
+    groups: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -168,8 +183,9 @@ class Engine:
         t = np.array([m.t for m in members])
         dt = np.array([m.dt for m in members])
         dt = self._relax(t, np.minimum(dt, settings.max_time - t))
-        torch.add(self.state, self._column(dt) * self.trial_velocity, out=self.trial)
-        f, pull = self.system.evaluate(self.trial)
+        step = self._column(dt) * self.trial_velocity.flat
+        torch.add(self.state.flat, step, out=self.trial.flat)
+        f, pull = self.system.evaluate(self.trial.view)
         F = self._scale * (f - self.f0)
         change = (F - self.F).abs().flatten(1).amax(1)
         loss = settings.value(F, self.y).flatten(1).sum(1) / self.n
@@ -179,7 +195,8 @@ class Engine:
         accept = finite & (change <= rule.max_output_change)
         proposed = rule.next_step(dt, np.where(finite, change, np.nan))
         if accept.any():
-            pull(settings.slope(F, self.y) * self._force, self.trial_gradient)
+            force = settings.slope(F, self.y) * self._force
+            pull(force, self.trial_gradient.view)
             self._take(accept, F)
         for e, member in enumerate(members):
             member.tries += 1
@@ -201,13 +218,13 @@ class Engine:
         while True:
             keep = decay(t, dt, settings.mu, settings.tau)
             if not keep.any():
-                torch.neg(self.gradient, out=self.trial_velocity)
+                torch.neg(self.gradient.flat, out=self.trial_velocity.flat)
             else:
                 torch.lerp(
-                    -self.gradient,
-                    self.velocity,
+                    -self.gradient.flat,
+                    self.velocity.flat,
                     self._column(keep),
-                    out=self.trial_velocity,
+                    out=self.trial_velocity.flat,
                 )
             if not self.system.groups or math.isinf(limit):
                 return dt
@@ -230,9 +247,9 @@ class Engine:
             self.norms = self._norms(self.state)
             return
         rows = torch.as_tensor(np.flatnonzero(accept), device=self.y.device)
-        self.state[rows] = self.trial[rows]
-        self.velocity[rows] = self.trial_velocity[rows]
-        self.gradient[rows] = self.trial_gradient[rows]
+        self.state.flat[rows] = self.trial.flat[rows]
+        self.velocity.flat[rows] = self.trial_velocity.flat[rows]
+        self.gradient.flat[rows] = self.trial_gradient.flat[rows]
         self.F[rows] = F[rows]
         self.norms[accept] = self._norms(self.state)[accept]
 
@@ -275,7 +292,7 @@ class Engine:
             "loss": member.loss,
             "F": self.F[slot].double().cpu().numpy(),
         }
-        observed = self.system.observe(member.index, self.state[slot])
+        observed = self.system.observe(member.index, self.state.flat[slot])
         for name, value in observed.items():
             rows[name] = value.double().cpu().numpy()
         for name, value in rows.items():
@@ -291,7 +308,7 @@ class Engine:
             self.active += [Member(self.queue.pop(0)) for _ in range(free)]
             self._allocate(list(range(first)))
             for slot in range(first, len(self.active)):
-                self.state[slot] = self.system.start(self.active[slot].index)
+                self.state.flat[slot] = self.system.start(self.active[slot].index)
             self._rebatch(first)
         return bool(self.active)
 
@@ -302,7 +319,7 @@ class Engine:
             return
         for e, member in enumerate(self.active):
             if member.status:
-                member.state = self.state[e].clone()
+                member.state = self.state.flat[e].clone()
                 self.done[member.index] = member
                 if self.progress is not None:
                     self.progress(len(self.done), self.system.members)
@@ -317,10 +334,14 @@ class Engine:
         for name in ("state", "velocity"):
             fresh = torch.zeros(shape, dtype=self.y.dtype, device=self.y.device)
             if kept:
-                fresh[: len(kept)] = getattr(self, name)[kept]
-            setattr(self, name, fresh)
+                fresh[: len(kept)] = getattr(self, name).flat[kept]
+            setattr(self, name, self._block(fresh))
         for name in ("gradient", "trial", "trial_velocity", "trial_gradient"):
-            setattr(self, name, torch.zeros_like(self.state))
+            setattr(self, name, self._block(torch.zeros_like(self.state.flat)))
+
+    def _block(self, flat: Tensor) -> Block:
+        groups = [flat[:, group] for group in self.system.groups]
+        return Block(flat, self.system.view(flat), groups)
 
     def _rebatch(self, first: int) -> None:
         """Evaluate the batch as it now is; members from slot ``first`` on are new.
@@ -335,11 +356,11 @@ class Engine:
         self._scale = scale.reshape(shape)
         self._force = 1.0 / (self._scale * self.n)
         start = torch.stack([self.system.start(m.index) for m in members])
-        self.f0 = self.system.evaluate(start)[0].clone()
-        f, pull = self.system.evaluate(self.state)
+        self.f0 = self.system.evaluate(self.system.view(start))[0]
+        f, pull = self.system.evaluate(self.state.view)
         self.F = self._scale * (f - self.f0)
         self.norms = self._norms(self.state)
-        pull(self.settings.slope(self.F, self.y) * self._force, self.gradient)
+        pull(self.settings.slope(self.F, self.y) * self._force, self.gradient.view)
         loss = self.settings.value(self.F, self.y).flatten(1).sum(1) / self.n
         for e in range(first, len(members)):
             member = members[e]
@@ -355,28 +376,28 @@ class Engine:
         """A first step within the rule's bound on weights, and on outputs to first order
         (|df| <= |grad f| |dw|, by a difference quotient along the gradient)."""
         rule = self.settings.rule
-        direction = self.gradient[slot]
+        direction = self.gradient.flat[slot]
         size = float(direction.norm())
         if size == 0.0 or not math.isfinite(size):
             return 1.0
-        speed = self._norms(-self.gradient)[slot] / self.norms[slot]
+        speed = self._norms(self.gradient)[slot] / self.norms[slot]
         speed = speed[np.isfinite(speed)]
         dt = rule.max_weight_change / speed.max() if speed.size else math.inf
-        norm = float(self.state[slot].norm())
-        probe = 1e-6 * max(norm, 1.0) / size
-        moved = self.state.clone()
+        probe = 1e-6 * max(float(self.state.flat[slot].norm()), 1.0) / size
+        moved = self.state.flat.clone()
         moved[slot] -= probe * direction
-        f = self.system.evaluate(moved)[0][slot] - self.system.evaluate(self.state)[0][slot]
-        rate = float((self._scale[slot] * f).abs().max()) / probe
+        f = self.system.evaluate(self.system.view(moved))[0][slot]
+        change = self._scale[slot] * (f - self.f0[slot]) - self.F[slot]
+        rate = float(change.abs().max()) / probe
         if rate > 0.0 and math.isfinite(rate):
             dt = min(dt, rule.aim * rule.max_output_change / rate)
         return dt if math.isfinite(dt) else probe
 
-    def _norms(self, flat: Tensor) -> np.ndarray:
-        """(slots, groups) Euclidean norms of the groups of a flat state."""
-        if not self.system.groups:
-            return np.ones((len(flat), 0))
-        norms = [torch.linalg.vector_norm(flat[:, g], dim=1) for g in self.system.groups]
+    def _norms(self, block: Block) -> np.ndarray:
+        """(slots, groups) Euclidean norms of the groups of a block."""
+        if not block.groups:
+            return np.ones((len(block.flat), 0))
+        norms = [torch.linalg.vector_norm(group, dim=1) for group in block.groups]
         return torch.stack(norms, dim=1).to(torch.float64).cpu().numpy()
 
     def _column(self, values: np.ndarray) -> Tensor:
@@ -392,8 +413,9 @@ class Engine:
             "done": np.array(sorted(self.done), dtype=np.int64),
         }
         for slot, member in enumerate(self.active):
-            member.state = self.state[slot]
-            state[f"velocity/{member.index}"] = self.velocity[slot].cpu().numpy()
+            member.state = self.state.flat[slot]
+            velocity = self.velocity.flat[slot].cpu().numpy().copy()
+            state[f"velocity/{member.index}"] = velocity
         for member in [*self.done.values(), *self.active]:
             key = f"member/{member.index}"
             state[f"{key}/scalars"] = np.array(
@@ -437,8 +459,8 @@ class Engine:
             self._allocate([])
             for slot, member in enumerate(self.active):
                 assert member.state is not None
-                self.state[slot] = member.state
-                self.velocity[slot] = torch.as_tensor(
+                self.state.flat[slot] = member.state
+                self.velocity.flat[slot] = torch.as_tensor(
                     state[f"velocity/{member.index}"], device=self.y.device
                 )
             if not self.queue or len(self.active) == self.slots:

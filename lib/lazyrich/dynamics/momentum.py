@@ -113,7 +113,7 @@ def momentum_flow(
         ),
     )
     system = _Weights(net, w, members, scales, x, x_test, observe or {})
-    f = system.evaluate(system.start(0).unsqueeze(0))[0]
+    f = system.evaluate(system.view(system.start(0).unsqueeze(0)))[0]
     if f.shape[1:] != y.shape:
         raise ValueError(
             f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
@@ -227,36 +227,36 @@ class _Weights:
         pick = (lambda v: v) if self.batch is None else (lambda v: v[member])
         return torch.cat([pick(self.w[name]).reshape(-1) for name, _, _ in self.layout])
 
-    def views(self, flat: Tensor) -> Params:
-        """Parameters that share memory with ``flat`` (slots, size)."""
-        if len(flat) == 1 or not self.batched:
+    def view(self, flat: Tensor) -> Params:
+        """Parameters that share memory with ``flat`` (slots, size); without a member
+        axis for a single slot, which spares batched products their overhead."""
+        if len(flat) == 1:
             return {k: flat[0, span].view(shape) for k, span, shape in self.layout}
-        return {
-            k: flat[:, span].unflatten(1, shape) for k, span, shape in self.layout
-        }
+        return {k: flat[:, span].unflatten(1, shape) for k, span, shape in self.layout}
 
-    def evaluate(self, state: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Any]]:
-        f, pull = pullback(self.net, self.views(state), self.x)
-        if len(state) > 1:
-            return f, lambda g, out: pull(g, self.views(out))
-        return f.unsqueeze(0), lambda g, out: pull(g[0], self.views(out))
+    def evaluate(self, state: Params) -> tuple[Tensor, Callable[[Tensor, Params], Any]]:
+        f, pull = pullback(self.net, state, self.x)
+        name, _, shape = self.layout[0]
+        if state[name].ndim > len(shape):
+            return f, pull
+        return f.unsqueeze(0), lambda g, out: pull(g[0], out)
 
     def observe(self, member: int, state: Tensor) -> dict[str, Tensor]:
         start = self.start(member)
         norm = torch.linalg.vector_norm
         seen = {"weight_change": norm(state - start) / norm(start)}
-        one = state.unsqueeze(0)
+        now = self.view(state.unsqueeze(0))
         if self.x_test is not None:
-            w0 = self.views(start.unsqueeze(0))
-            f, f0 = (self.net(v, self.x_test) for v in (self.views(one), w0))
+            w0 = self.view(start.unsqueeze(0))
+            f, f0 = (self.net(p, self.x_test) for p in (now, w0))
             seen["F_test"] = self.alpha[member] * (f - f0)
         if self.observers:
             if member not in self._probes:
-                w0 = self.views(start.unsqueeze(0))
+                w0 = self.view(start.unsqueeze(0))
                 probes = {k: p(self.net, w0) for k, p in self.observers.items()}
                 self._probes[member] = probes
             for name, probe in self._probes[member].items():
-                seen[name] = probe(self.views(one))
+                seen[name] = probe(now)
         return seen
 
 

@@ -17,6 +17,7 @@ forming a Jacobian (``tangent_factors``).
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -46,17 +47,12 @@ class TangentFactor(NamedTuple):
 
 
 def _affine(z: Tensor, weight: Tensor, bias: Tensor | None, a: float, b: float) -> Tensor:
-    """``a * z @ weight.mT + b * bias`` in one pass, members on an optional first axis."""
-    if weight.ndim == 2 and z.ndim == 2:
-        if bias is None:
-            return torch.mm(z, weight.mT).mul_(a)
-        return torch.addmm(bias, z, weight.mT, beta=b, alpha=a)
-    z = z.expand(weight.shape[0], *z.shape) if z.ndim == 2 else z
-    weight = weight.expand(z.shape[0], *weight.shape) if weight.ndim == 2 else weight
+    """``a * z @ weight.mT + b * bias``, members on an optional first axis."""
+    product = torch.matmul(z, weight.mT)
     if bias is None:
-        return torch.bmm(z, weight.mT).mul_(a)
-    row = bias.unsqueeze(-2) if bias.ndim == 2 else bias
-    return torch.baddbmm(row, z, weight.mT, beta=b, alpha=a)
+        return product.mul_(a)
+    # a second pass over the product, but the beta * C of a BLAS costs more than that
+    return torch.add((b * bias).unsqueeze(-2), product, alpha=a)
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ class FullyConnected:
         """The activation function, with its two scales."""
         return activation(self.activation)
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter of one member, in the order of ``flat`` storage."""
         shapes: dict[str, tuple[int, ...]] = {}
@@ -183,17 +179,16 @@ class FullyConnected:
         """
         if not isinstance(w, Mapping):
             raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
-        if set(w) != set(self.shapes):
+        if w.keys() != self.shapes.keys():
             missing = sorted(set(self.shapes) - set(w))
             unknown = sorted(set(w) - set(self.shapes))
             raise ValueError(
                 f"{name} must hold the parameters of {self}: missing {missing}, "
                 f"unknown {unknown}"
             )
-        lead = {value.shape[: value.ndim - len(self.shapes[k])] for k, value in w.items()}
-        fits = all(tuple(v.shape[-len(self.shapes[k]) :]) == self.shapes[k]
-                   for k, v in w.items())  # fmt: skip
-        if not fits or len(lead) != 1 or len(axes := lead.pop()) > 1:
+        axes = tuple(w["W0"].shape[:-2])
+        fits = all(w[k].shape == axes + shape for k, shape in self.shapes.items())
+        if not fits or len(axes) > 1:
             shapes = {k: tuple(v.shape) for k, v in w.items()}
             raise ValueError(
                 f"{name} must have shapes {self.shapes}, with or without one leading "
