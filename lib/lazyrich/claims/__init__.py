@@ -4,6 +4,7 @@ from lazyrich.claims.check import Check, checks
 from lazyrich.claims.claim import PAPERS, Claim, Paper, ledger
 from lazyrich.claims.criterion import Criterion
 from lazyrich.claims.erratum import Erratum, errata
+from lazyrich.claims.pages import errata_page, scoreboard_page, summary
 from lazyrich.claims.record import Measurement, Records, keep, load
 from lazyrich.claims.recorder import Recorder, glue
 from lazyrich.claims.verdict import Row, Verdict, problems, scoreboard
@@ -22,10 +23,13 @@ __all__ = [
     "Verdict",
     "checks",
     "errata",
+    "errata_page",
     "glue",
     "keep",
     "ledger",
     "load",
     "problems",
     "scoreboard",
+    "scoreboard_page",
+    "summary",
 ]

@@ -78,8 +78,11 @@ class Entry:
     def texts(self, key: str) -> tuple[str, ...]:
         """The non-empty list of texts under ``key``."""
         value = self.content.get(key)
-        good = isinstance(value, list) and value
-        if not good or not all(isinstance(v, str) and v.strip() for v in value):
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(text, str) and text.strip() for text in value)
+        ):
             raise self.fail(key, "a non-empty list of texts")
         return tuple(v.strip() for v in value)
 

@@ -88,7 +88,7 @@ class Criterion:
 
     @property
     def tolerance(self) -> str:
-        """The width in words: ``± 0.2``, ``± 10 %``, ``within a factor 2``, or empty."""
+        """The width in words: ``± 0.2``, ``within a factor 2``, or empty."""
         if self.width_form == "within_factor":
             return f"within a factor {self.width:g}"
         if self.width_form == "within_relative":

@@ -91,9 +91,10 @@ def write(
     return path
 
 
-def _good(values: Any, kinds: type | tuple[type, ...]) -> bool:
+def _good(values: Any) -> bool:
     return isinstance(values, dict) and all(
-        isinstance(value, kinds) and math.isfinite(value) for value in values.values()
+        isinstance(value, int | float) and math.isfinite(value)
+        for value in values.values()
     )
 
 
@@ -112,9 +113,7 @@ def read(path: Path, *, fresh: bool = True) -> dict[str, Measurement]:
         if not isinstance(provenance, dict):
             raise ValueError("provenance is no mapping")
         for claim_id, found in claims.items():
-            good = _good(found["values"], int | float) and _good(
-                found["spread"], int | float
-            )
+            good = _good(found["values"]) and _good(found["spread"])
             if not good or set(found["spread"]) - set(found["values"]):
                 raise ValueError(f"{claim_id} holds something else than numbers")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

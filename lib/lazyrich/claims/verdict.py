@@ -170,6 +170,7 @@ def problems(
     overlay: Mapping[str, Check] | None = None,
     errata: Sequence[Erratum] | None = None,
     chapters: Sequence[str] | None = None,
+    executed: Sequence[str] = (),
 ) -> list[str]:
     """What does not fit together, one line each; empty when all is consistent.
 
@@ -178,6 +179,8 @@ def problems(
         overlay: checks; those of the package by default.
         errata: the reviewed errata; those of the package by default.
         chapters: slugs of the book's pages; not compared when ``None``.
+        executed: slugs of the chapters that have been run: each has to have recorded
+            its claims at some scale.
 
     Raises:
         ValueError: ledger, checks, errata or a record file are malformed.
@@ -228,4 +231,8 @@ def problems(
                     f"{claim_id}: chapter {check.chapter} ran at {scale} scale without "
                     "recording it"
                 )
+    recorded = {chapter for _, chapter in records.runs}
+    for chapter in sorted({check.chapter for check in overlay.values()} - recorded):
+        if chapter in executed:
+            found.append(f"chapter {chapter} ran and recorded none of its claims")
     return found
