@@ -1,5 +1,8 @@
 """Grids of measurements: what to compute, where it is kept, who computes it."""
 
+from lazyrich.sweeps.checkpoint import Checkpoint
+from lazyrich.sweeps.files import StoreError
+from lazyrich.sweeps.store import default_store
 from lazyrich.sweeps.study import (
     Chunk,
     Member,
@@ -9,13 +12,23 @@ from lazyrich.sweeps.study import (
     register,
     registered,
 )
+from lazyrich.sweeps.sweep import Report, Status, SweepError, load, run, status
 
 __all__ = [
+    "Checkpoint",
     "Chunk",
     "Member",
+    "Report",
     "Scale",
+    "Status",
+    "StoreError",
     "Study",
+    "SweepError",
+    "default_store",
     "find",
+    "load",
     "register",
     "registered",
+    "run",
+    "status",
 ]

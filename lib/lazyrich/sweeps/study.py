@@ -1,8 +1,8 @@
 """What a sweep computes: a study, its scales, and the chunks its grid is cut into.
 
 A `Study` is a frozen description. It names a grid of *members* (one point of the grid,
-usually one network trained once) and a pure function `measure` from a `Chunk` of members to
-a labelled table. Nothing in this module computes, stores or schedules.
+usually one network trained once) and a pure function `measure` from a `Chunk` of
+members to a labelled table. Nothing in this module computes, stores or schedules.
 """
 
 import itertools
@@ -36,10 +36,10 @@ class Scale:
 
     Args:
         grid: axis name -> values. Axes become dimensions of the loaded table, in this
-            order. Values are numbers, strings or booleans; an axis that holds a float holds
-            floats only (``1`` becomes ``1.0``).
-        settings: what is equal for all members: sizes, tolerances, data set, dtype name.
-            Anything JSON can say. Runs with other settings never share results.
+            order. Values are numbers, strings or booleans; an axis that holds a float
+            holds floats only (``1`` becomes ``1.0``).
+        settings: what is equal for all members: sizes, tolerances, data set, dtype
+            name. Anything JSON can say. Runs with other settings never share results.
 
     Raises:
         ValueError: an axis is empty, repeats a value or is named like a reserved word.
@@ -82,8 +82,8 @@ class Scale:
 class Chunk:
     """Members that are measured together, in one call, on one device.
 
-    They agree on every axis outside the study's `chunk_axes`, so their tensors share shapes
-    and can be stacked along one leading member axis.
+    They agree on every axis outside the study's `chunk_axes`, so their tensors share
+    shapes and can be stacked along one leading member axis.
 
     Attributes:
         study: name of the study.
@@ -158,11 +158,11 @@ class Study:
             then left alone and everything is computed anew.
         scales: name -> `Scale`, usually ``laptop`` and ``paper``.
         measure: function ``(chunk, checkpoint) -> xarray.Dataset`` at module level. Its
-            table has a dimension ``member`` of the chunk's length, in the chunk's order,
-            and any further dimensions; a variable without ``member`` must come out equal
-            in every chunk. A variable ``status`` along ``member`` (strings, or integers
-            with ``flag_values`` and ``flag_meanings``) says how each member ended; members
-            whose status begins with ``truncated`` are counted as such.
+            table has a dimension ``member`` of the chunk's length, in the chunk's
+            order, and any further dimensions; a variable without ``member`` must come
+            out equal in every chunk. A variable ``status`` along ``member`` (strings,
+            or integers with ``flag_values`` and ``flag_meanings``) says how each member
+            ended; members whose status begins with ``truncated`` are counted as such.
         chunk_axes: axes that may vary within a chunk; the others fix tensor shapes.
         cost: ``(member, scale) -> seconds`` on one CPU core, for order and estimates.
         chunk_size: members a chunk at most, by kind of device, or a function
@@ -179,7 +179,9 @@ class Study:
     measure: Measure
     chunk_axes: tuple[str, ...]
     cost: Cost
-    chunk_size: Mapping[str, int] | ChunkSize = field(default_factory=default_chunk_size)
+    chunk_size: Mapping[str, int] | ChunkSize = field(
+        default_factory=default_chunk_size
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
@@ -238,12 +240,14 @@ class Study:
     ) -> list[Chunk]:
         """Cut the grid into chunks, the longest estimated first.
 
-        The cuts depend on the whole grid alone; members that are not `wanted` are left out
-        afterwards. So a resumed run meets the same chunks (and their checkpoints) again.
+        The cuts depend on the whole grid alone; members that are not `wanted` are left
+        out afterwards. So a resumed run meets the same chunks (and their checkpoints)
+        again.
 
         Args:
             scale: name of the scale.
-            device: ``"cpu"`` or ``"cuda"``, which decides how many members share a chunk.
+            device: ``"cpu"`` or ``"cuda"``, which decides how many members share a
+                chunk.
             wanted: which members to keep.
         """
         at = self.scale(scale)
@@ -260,7 +264,8 @@ class Study:
                     seconds = sum(self.cost(member, at) for member in kept)
                     chunk = Chunk(self.name, self.version, at.settings, kept, device)
                     found.append((seconds, chunk))
-        # A stable sort: equal costs keep grid order, so the order is the same every time.
+        # A stable sort: equal costs keep grid order, so the order is the same every
+        # time.
         return [chunk for _, chunk in sorted(found, key=lambda pair: -pair[0])]
 
     def _size(self, member: Member, at: Scale, device: str) -> int:
@@ -285,8 +290,8 @@ def register(study: Study) -> Study:
     """Make a study known by its name; returns it.
 
     Raises:
-        ValueError: another study has this name (the same one may be registered again, as
-            happens when its module is reloaded).
+        ValueError: another study has this name (the same one may be registered again,
+            as happens when its module is reloaded).
     """
     known = _studies.get(study.name)
     if known is not None and _home(known) != _home(study):
@@ -299,7 +304,7 @@ def register(study: Study) -> Study:
 
 
 def registered() -> dict[str, Study]:
-    """All known studies by name, sorted. Import `lazyrich.studies` to know the book's."""
+    """All known studies by name; import `lazyrich.studies` first for the book's."""
     return dict(sorted(_studies.items()))
 
 
