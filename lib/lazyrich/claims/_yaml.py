@@ -31,6 +31,18 @@ _Strict.add_implicit_resolver(
 )
 
 
+def parse(name: str, text: str) -> Any:
+    """The content of YAML text; ``name`` says in errors where it comes from.
+
+    Raises:
+        ValueError: not readable as YAML, or a key stands twice; names file and line.
+    """
+    try:
+        return yaml.load(text, Loader=_Strict)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def read(path: Path) -> Any:
     """The content of a YAML file.
 
@@ -38,9 +50,10 @@ def read(path: Path) -> Any:
         ValueError: not readable as YAML, or a key stands twice; names file and line.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path.name}: {error}") from error
+    return parse(path.name, text)
 
 
 class Entry:

@@ -201,6 +201,7 @@ def drift(
             same = abs(value - before) <= room
         if not same:
             moved.append(
-                f"{fresh.claim_id}: {name} {before!r} -> {value!r}, may {room:g}"
+                f"{fresh.claim_id}: {name} was {before!r}, is {value!r}, "
+                f"may differ by {room:g}"
             )
     return moved

