@@ -1,0 +1,205 @@
+"""The ways in: locked dependencies, conda, workflows, the command, the documents."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import rattler
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+CONDA_NAMES = {"torch": "pytorch", "dask": "dask-core", "matplotlib": "matplotlib-base"}
+NOT_ON_CONDA = {"sphinx-mathjax-offline"}
+SPEC = re.compile(r"^[a-z0-9][a-z0-9._-]* (?:[<>=!]=?[0-9][0-9a-z.*]*,?)+$")
+
+
+def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def requirements() -> dict[str, Requirement]:
+    """All requirements of pyproject.toml by name, references to ourselves resolved."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        lines += extra
+    found = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+    del found["lazyrich"]
+    return found
+
+
+def pins(name: str) -> dict[str, Requirement]:
+    """The pinned requirements of one file, hashes left out."""
+    found = {}
+    for line in (ROOT / "requirements" / name).read_text().splitlines():
+        text = line.removesuffix("\\").strip()
+        if text and not text.startswith(("#", "--hash")):
+            requirement = Requirement(text)
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+def test_lock_and_constraints_agree() -> None:
+    lock, constraints = pins("lock.txt"), pins("constraints.txt")
+    assert "torch" not in lock
+    torch = constraints.pop("torch")
+    assert str(torch) == "torch==2.13.0"
+    assert {name: str(pin) for name, pin in lock.items()} == {
+        name: str(pin) for name, pin in constraints.items()
+    }
+
+
+def test_every_locked_package_has_hashes() -> None:
+    blocks = re.split(r"\n(?=\S)", (ROOT / "requirements/lock.txt").read_text().strip())
+    pinned = [block for block in blocks if not block.startswith("#")]
+    assert len(pinned) == len(pins("lock.txt"))
+    for block in pinned:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block[:60]
+
+
+def test_lock_names_no_place() -> None:
+    for name in ("lock.txt", "constraints.txt"):
+        text = (ROOT / "requirements" / name).read_text()
+        assert not re.search(r"https?:|file:|--(extra-)?index|--find-links|\+cpu|@ ", text)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_lock_satisfies_the_ranges(python: str) -> None:
+    environment = {**default_environment(), "python_version": python}
+    constraints = pins("constraints.txt")
+    for name, requirement in requirements().items():
+        pin = constraints[name]
+        assert pin.marker is None or pin.marker.evaluate(environment), name
+        version = str(pin.specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), f"{requirement} locks {version}"
+
+
+def conda() -> tuple[dict[str, str], dict[str, str]]:
+    """Specs of environment.yml by name: conda's own, and those that pip installs."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    own, by_pip = {}, {}
+    for entry in environment["dependencies"]:
+        if isinstance(entry, str):
+            own[entry.split()[0]] = entry
+        else:
+            by_pip = {line.split()[0]: line for line in entry["pip"]}
+    return own, by_pip
+
+
+def test_conda_environment_matches_pyproject() -> None:
+    own, by_pip = conda()
+    assert by_pip.pop("-e") == "-e ."
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python = own.pop("python")
+    assert SpecifierSet(python.split()[1]) == SpecifierSet(project["requires-python"])
+    assert own.pop("pip") == "pip"
+    expected = {
+        CONDA_NAMES.get(name, name): requirement.specifier
+        for name, requirement in requirements().items()
+    }
+    written = {
+        name: SpecifierSet(spec.split()[1]) for name, spec in {**own, **by_pip}.items()
+    }
+    assert written == expected
+    assert set(by_pip) == NOT_ON_CONDA
+
+
+def test_conda_specs_parse() -> None:
+    own, _ = conda()
+    for name, spec in own.items():
+        assert name == "pip" or SPEC.match(spec), spec
+        assert rattler.MatchSpec(spec).name is not None
+
+
+@pytest.mark.parametrize("name", ["tests.yml", "pages.yml"])
+def test_workflow_is_valid(name: str) -> None:
+    path = str(ROOT / ".github/workflows" / name)
+    schema = ["check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    run = tool(*schema, path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_workflows_are_safe() -> None:
+    command = [str(Path(sys.executable).parent / "zizmor"), "--offline", "--quiet"]
+    run = subprocess.run(
+        [*command, ".github/workflows"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_workflows_run_what_a_developer_runs() -> None:
+    tests = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    assert tests["jobs"]["tests"]["strategy"]["matrix"]["python"] == list(PYTHONS)
+    steps = [step.get("run") for step in tests["jobs"]["tests"]["steps"]]
+    assert ".ci/run" in steps
+    pages = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text())
+    address = pages["env"]["LAZYRICH_REPOSITORY"]
+    assert address == "https://github.com/${{ github.repository }}"
+
+
+def test_ci_script() -> None:
+    script = ROOT / ".ci/run"
+    assert script.stat().st_mode & 0o111
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+    lines = script.read_text().splitlines()
+    assert "set -euo pipefail" in lines
+    assert lines[-1] == "make test"
+
+
+def test_pre_commit_hooks_are_local() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    for hook in config["repos"][0]["hooks"]:
+        program = ROOT / hook["entry"].split()[0]
+        assert hook["language"] == "system"
+        assert program.name in {"ruff", "lint-imports", "pyright", "check-jsonschema"}
+
+
+def test_citation() -> None:
+    schema = ["check_jsonschema", "--builtin-schema", "vendor.citation-file-format"]
+    run = tool(*schema, "CITATION.cff")
+    assert run.returncode == 0, run.stdout + run.stderr
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == project["version"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "DECISIONS.md"])
+def test_documents_link_to_what_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), f"{name} links to {target}"
+
+
+def test_make_knows_its_targets() -> None:
+    targets = ["install", "book", "test", "fast", "lint", "serve", "bench", "clean"]
+    run = subprocess.run(
+        ["make", "--dry-run", *targets, "chapter", "NAME=x"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "lazyrich book --scale laptop --device auto --seed 0" in run.stdout
+
+
+def test_info_reports_this_machine() -> None:
+    run = tool("lazyrich", "info", "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert report["device"]["default"] in {"cpu", "cuda"}
+    assert report["threads"]["torch"] >= 1
+    assert {"mnist", "digits"} <= set(report["data"])
