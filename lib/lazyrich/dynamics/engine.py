@@ -123,6 +123,10 @@ _SCALARS = (
 )  # fmt: skip
 
 
+_END_OF_TIME = 1e200
+"""Steps grow geometrically when nothing moves any more, and would end beyond floats."""
+
+
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
     """Run CPU work on one thread: matrix products then sum in one order on any machine,
@@ -171,8 +175,10 @@ class Engine:
             tries = 0
             while self._refill():
                 tries += 1
-                self._attempt()
-                self._retire()
+                self._retire()  # those that are not finite from the start
+                if self.active:
+                    self._attempt()
+                    self._retire()
                 if self.checkpoint is not None and tries % self.checkpoint_every == 0:
                     self.checkpoint.save(self._snapshot())
             return self.done
@@ -228,10 +234,7 @@ class Engine:
                 )
             if not self.system.groups or math.isinf(limit):
                 return dt
-            speed = self._norms(self.trial_velocity) / self.norms
-            relative = dt * np.nanmax(
-                np.where(np.isfinite(speed), speed, 0.0), axis=1, initial=0.0
-            )
+            relative = dt * self._relative_speed(self.trial_velocity)
             if (relative <= limit * (1 + 1e-9)).all():
                 return dt
             with np.errstate(divide="ignore"):
@@ -282,6 +285,9 @@ class Engine:
         elif member.steps >= settings.max_steps:
             member.status = Status.TRUNCATED
             member.reason = f"max_steps = {settings.max_steps} reached"
+        elif member.t > _END_OF_TIME:
+            member.status = Status.TRUNCATED
+            member.reason = "the outputs no longer move"
         if member.status or member.t >= member.next_record:
             self._record(member, slot)
             member.next_record = log_clock(settings.records_per_decade, member.t)
@@ -380,9 +386,8 @@ class Engine:
         size = float(direction.norm())
         if size == 0.0 or not math.isfinite(size):
             return 1.0
-        speed = self._norms(self.gradient)[slot] / self.norms[slot]
-        speed = speed[np.isfinite(speed)]
-        dt = rule.max_weight_change / speed.max() if speed.size else math.inf
+        speed = float(self._relative_speed(self.gradient)[slot])
+        dt = rule.max_weight_change / speed if speed > 0.0 else math.inf
         probe = 1e-6 * max(float(self.state.flat[slot].norm()), 1.0) / size
         moved = self.state.flat.clone()
         moved[slot] -= probe * direction
@@ -392,6 +397,23 @@ class Engine:
         if rate > 0.0 and math.isfinite(rate):
             dt = min(dt, rule.aim * rule.max_output_change / rate)
         return dt if math.isfinite(dt) else probe
+
+    def _relative_speed(self, velocity: Block) -> np.ndarray:
+        """(slots,) largest relative speed of a group of weights.
+
+        A group far smaller than the rest (a layer that starts at zero, say) is measured
+        against a tenth of the root mean square of all weights, or it would creep away
+        from zero by two per cent a step. Weights that are all zero set no limit.
+        """
+        if not velocity.groups:
+            return np.zeros(len(velocity.flat))
+        sizes = np.array([group.shape[1] for group in velocity.groups], dtype=float)
+        with np.errstate(all="ignore"):
+            total = np.square(self.norms).sum(1, keepdims=True) / sizes.sum()
+            norms = np.maximum(self.norms, 0.1 * np.sqrt(total * sizes))
+            speed = self._norms(velocity) / norms
+        # a speed that is not finite sets no limit either: the step itself will fail
+        return np.where(np.isfinite(speed), speed, 0.0).max(1)
 
     def _norms(self, block: Block) -> np.ndarray:
         """(slots, groups) Euclidean norms of the groups of a block."""

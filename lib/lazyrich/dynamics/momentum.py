@@ -134,7 +134,7 @@ def momentum_flow(
     done = engine.run()
     final = torch.stack([_state(done[k]) for k in range(system.members)])
     w_end = {
-        name: final[:, span].unflatten(1, shape) for name, span, shape in system.layout
+        name: final[:, span].reshape(-1, *shape) for name, span, shape in system.layout
     }
     asked = dict(
         loss=loss, mu=mu, tau=tau, stop_loss=stop_loss, max_steps=max_steps,
@@ -232,7 +232,8 @@ class _Weights:
         axis for a single slot, which spares batched products their overhead."""
         if len(flat) == 1:
             return {k: flat[0, span].view(shape) for k, span, shape in self.layout}
-        return {k: flat[:, span].unflatten(1, shape) for k, span, shape in self.layout}
+        rows = len(flat)
+        return {k: flat[:, span].view(rows, *shape) for k, span, shape in self.layout}
 
     def evaluate(self, state: Params) -> tuple[Tensor, Callable[[Tensor, Params], Any]]:
         f, pull = pullback(self.net, state, self.x)

@@ -37,7 +37,9 @@ class StepRule:
 
     def __post_init__(self) -> None:
         check.real("max_output_change", self.max_output_change, above=0.0)
-        check.real("max_weight_change", self.max_weight_change, above=0.0, infinite=True)
+        check.real(
+            "max_weight_change", self.max_weight_change, above=0.0, infinite=True
+        )
         check.real("aim", self.aim, above=0.0, most=1.0)
         check.real("grow", self.grow, above=1.0)
         check.real("shrink", self.shrink, above=0.0, most=0.5)
@@ -65,7 +67,9 @@ class StepRule:
         return dt * np.clip(factor, self.shrink, self.grow)
 
 
-def decay(t: np.ndarray, dt: np.ndarray, mu: float | None, tau: float | None) -> np.ndarray:
+def decay(
+    t: np.ndarray, dt: np.ndarray, mu: float | None, tau: float | None
+) -> np.ndarray:
     """Share of the old velocity that survives a step from t to t + dt.
 
     exp(-dt/tau) for a fixed memory time; for tau = t/mu the exact integral of -dt/tau is

@@ -84,11 +84,13 @@ def _layerwise(net: Any, w: Params, x: Tensor, y: Tensor | None) -> Tensor:
         for j in range(i if y is None else 0, m, _TILE):
             tile = theta[i : i + _TILE, j : j + _TILE]
             _add_tile(tile, rows, columns, slice(i, i + _TILE), slice(j, j + _TILE))
-            if y is None and j > i:
+            if y is None:
                 mirror = tile.transpose(0, 1)
-                theta[j : j + _TILE, i : i + _TILE] = (
-                    mirror if c == 1 else mirror.transpose(2, 3)
-                )
+                mirror = mirror if c == 1 else mirror.transpose(2, 3)
+                if j > i:
+                    theta[j : j + _TILE, i : i + _TILE] = mirror
+                else:  # a product A A^T is symmetric up to rounding only
+                    tile.copy_(0.5 * (tile + mirror))
     return theta
 
 
@@ -156,5 +158,3 @@ def _generic(
                     "nap,mbp->nmab", left, right
                 )
     return theta[:, :, 0, 0] if probe.ndim == 1 else theta
-
-

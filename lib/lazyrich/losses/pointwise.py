@@ -37,9 +37,7 @@ class Loss:
 
 
 def _soft_hinge(F: Tensor, y: Tensor) -> Tensor:
-    return functional.softplus(
-        1.0 - F * y, beta=SOFT_HINGE_SHARPNESS, threshold=40.0
-    )
+    return functional.softplus(1.0 - F * y, beta=SOFT_HINGE_SHARPNESS, threshold=40.0)
 
 
 _LOSSES = {

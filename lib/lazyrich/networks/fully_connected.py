@@ -46,7 +46,9 @@ class TangentFactor(NamedTuple):
     d: Tensor | None
 
 
-def _affine(z: Tensor, weight: Tensor, bias: Tensor | None, a: float, b: float) -> Tensor:
+def _affine(
+    z: Tensor, weight: Tensor, bias: Tensor | None, a: float, b: float
+) -> Tensor:
     """``a * z @ weight.mT + b * bias``, members on an optional first axis."""
     product = torch.matmul(z, weight.mT)
     if bias is None:
@@ -142,7 +144,9 @@ class FullyConnected:
             raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
         if isinstance(seed, Sequence):
             if members is not None:
-                raise ValueError("members must be None when seed is a sequence of seeds")
+                raise ValueError(
+                    "members must be None when seed is a sequence of seeds"
+                )
             if not seed:
                 raise ValueError("seed must hold at least one seed, got an empty one")
             seeds, batched = list(seed), True
@@ -213,7 +217,9 @@ class FullyConnected:
 
     # ------------------------------------------------------------------ evaluation
 
-    def _forward(self, w: Mapping[str, Tensor], x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _forward(
+        self, w: Mapping[str, Tensor], x: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Scaled pre-activations u^l = inner * z~^l and phi(u^l) of every hidden layer.
 
         Working with u and phi instead of z~ and z folds both scales of the activation
@@ -282,7 +288,9 @@ class FullyConnected:
 
         return f, pull
 
-    def _backward(self, delta: Tensor, weight: Tensor, u: Tensor, phi: Tensor) -> Tensor:
+    def _backward(
+        self, delta: Tensor, weight: Tensor, u: Tensor, phi: Tensor
+    ) -> Tensor:
         """d f / d z~^l from d f / d z~^(l+1): times h^(-1/2) W^l, times sigma'(z~^l)."""
         sigma = self.sigma
         fold = sigma.inner * sigma.outer / math.sqrt(self.h)
@@ -316,7 +324,9 @@ class FullyConnected:
             else:
                 grads[bias] = delta.sum(-2)
 
-    def tangent_factors(self, w: Mapping[str, Tensor], x: Tensor) -> list[TangentFactor]:
+    def tangent_factors(
+        self, w: Mapping[str, Tensor], x: Tensor
+    ) -> list[TangentFactor]:
         """Activations and back-propagated derivatives, layer by layer.
 
         With D^l = d f / d z~^(l+1), the tangent kernel (geiger2020, Eq. 1) is
@@ -345,5 +355,7 @@ class FullyConnected:
             else:
                 slope = self.sigma.phi_slope(u, phi).unsqueeze(-2)
                 delta = slope * (w[f"W{layer}"] * fold).unsqueeze(-3)
-            factors.append(TangentFactor(inputs[layer - 1], fans[layer - 1], bias, delta))
+            factors.append(
+                TangentFactor(inputs[layer - 1], fans[layer - 1], bias, delta)
+            )
         return factors[::-1]

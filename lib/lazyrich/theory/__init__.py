@@ -1,0 +1,4 @@
+"""Closed forms and symbolic derivations: the oracle that the rest is tested against.
+
+No torch here, and nothing in the library imports it.
+"""
