@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Below this many estimated seconds, starting worker processes costs more than it saves.
 WORTH_STARTING = 20.0
+# How long to wait for an answer of a scheduler.
+PATIENCE = "20s"
 
 
 def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str | None:
@@ -116,7 +118,7 @@ def _client(cluster: str, device: str) -> "Iterator[Client]":
         ) from None
     if not cluster.startswith("local"):
         try:
-            client = Client(cluster, timeout="20s", set_as_default=False)
+            client = Client(cluster, timeout=PATIENCE, set_as_default=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "cluster must be 'local:N', 'auto' or the address of a Dask scheduler "

@@ -14,7 +14,7 @@ results stay valid when the chunks are cut otherwise, as they are on another dev
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,9 @@ class Store:
         found = Contents()
         for path in self._files():
             try:
-                table = self._read(path)
+                content = path.read_bytes()
+                names = None if keep_tables else {*self.axes, "status"}
+                table = self._unpack(path.name, content, names)
             except FileNotFoundError:
                 continue  # set aside by another process since the folder was listed
             except (OSError, ValueError) as error:
@@ -200,17 +202,18 @@ class Store:
         if self.folder.is_dir():
             yield from sorted(self.folder.glob("*.nc"))
 
-    def _read(self, path: Path) -> xr.Dataset:
+    def _unpack(
+        self, name: str, content: bytes, names: Collection[str] | None = None
+    ) -> xr.Dataset:
         """One verified table; a ValueError says what is wrong with the file."""
-        content = path.read_bytes()
-        key, _, digest = path.name.removesuffix(".nc").partition(".")
+        key, _, digest = name.removesuffix(".nc").partition(".")
         if len(key) != 16 or len(digest) != 16:
             raise ValueError("foreign: not named like a result")
         if hashlib.sha256(content).hexdigest()[:16] != digest:
             raise ValueError(
                 f"damaged: its {len(content)} bytes do not match the digest in its name"
             )
-        table = tables.decode(content)
+        table = tables.decode(content, names)
         if table.attrs.get("spec") != self.spec:
             raise ValueError("foreign: a result of another study, version or settings")
         if self.key(tables.members_of(table, self.axes)) != key:

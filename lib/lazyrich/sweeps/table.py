@@ -2,15 +2,27 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from lazyrich.sweeps.study import Chunk, Member, Scale
+
+# How NetCDF4 notes its dimensions in HDF5.
+_HDF5_ATTRIBUTES = {
+    "CLASS",
+    "NAME",
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_NCProperties",
+}
 
 MISSING = "missing"
 DONE = "done"
@@ -101,17 +113,47 @@ def encode(table: xr.Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def decode(content: bytes) -> xr.Dataset:
-    """The table of some NetCDF4 bytes, in memory.
+def decode(content: bytes, names: Collection[str] | None = None) -> xr.Dataset:
+    """The table of some NetCDF4 bytes, in memory; with `names`, only these variables.
+
+    Reads with h5py what `encode` wrote, which is several times faster than a general
+    NetCDF reader, and leaves the conventions (characters, booleans, fill values) to
+    xarray.
 
     Raises:
         ValueError: the bytes are no NetCDF4 file that can be read.
     """
     try:
-        with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as table:
-            return table.load()
+        with h5py.File(io.BytesIO(content)) as file:
+            variables = {
+                name: (_dims(name, item, file), item[()], _attrs(item))
+                for name, item in file.items()
+                if (names is None or name in names) and not _bare_dimension(item)
+            }
+            return xr.decode_cf(xr.Dataset(variables, attrs=_attrs(file)))
     except Exception as error:  # HDF5 raises many kinds for bytes that are not its own
         raise ValueError(f"not a readable NetCDF4 file ({error})") from error
+
+
+def _bare_dimension(item: Any) -> bool:
+    """Whether an HDF5 dataset only declares the length of a dimension."""
+    name = item.attrs.get("NAME", b"")
+    return bytes(name).startswith(b"This is a netCDF dimension but not a netCDF")
+
+
+def _dims(name: str, item: Any, file: Any) -> tuple[str, ...]:
+    if "DIMENSION_LIST" not in item.attrs:  # a scalar, or a dimension's own labels
+        return (name,) * item.ndim
+    scales = item.attrs["DIMENSION_LIST"]
+    return tuple(file[scale[0]].name.removeprefix("/") for scale in scales)
+
+
+def _attrs(item: Any) -> dict[str, Any]:
+    kept = {k: v for k, v in item.attrs.items() if k not in _HDF5_ATTRIBUTES}
+    return {  # NetCDF has no scalars here: an array of one value is that value
+        key: value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+        for key, value in kept.items()
+    }
 
 
 def members_of(table: xr.Dataset, axes: Iterable[str]) -> list[Member]:
