@@ -228,7 +228,7 @@ def frozen_limit(
     return flow, float(error)
 
 
-def cost(member: sweeps.study.Member, scale: sweeps.Scale) -> float:
+def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core for a member: tries, as measured at laptop scale, times the
     operations of a try (a forward and a backward pass) at 15 to 40 GFLOP/s."""
     settings, h, a = scale.settings, float(member["h"]), float(member["alpha_mf"])
