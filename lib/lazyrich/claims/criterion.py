@@ -78,7 +78,7 @@ class Criterion:
 
     @property
     def expected(self) -> str:
-        """The target in words: ``-1.7``, ``< 1e-09``, ``1.8 to 2.1``, ``true``."""
+        """The target in words, such as ``-1.7``, ``< 1e-09`` or ``1.8 to 2.1``."""
         if isinstance(self.target, bool):
             return str(self.target).lower()
         if isinstance(self.target, tuple):
@@ -88,7 +88,7 @@ class Criterion:
 
     @property
     def tolerance(self) -> str:
-        """The width in words: ``± 0.2``, ``within a factor 2``, or empty."""
+        """The width in words, such as ``± 0.2``, ``within a factor 2``, or empty."""
         if self.width_form == "within_factor":
             return f"within a factor {self.width:g}"
         if self.width_form == "within_relative":

@@ -1,0 +1,6 @@
+"""Pictures: the style of all figures, and sliders that work on a static page."""
+
+from lazyrich.figures.slider import Slider
+from lazyrich.figures.style import alpha_bar, alpha_colours, new, style, use
+
+__all__ = ["Slider", "alpha_bar", "alpha_colours", "new", "style", "use"]

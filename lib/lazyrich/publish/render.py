@@ -1,0 +1,123 @@
+"""From executed notebooks to pages: what is shown, and new prose over old outputs."""
+
+import copy
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from lazyrich.publish.chapter import tags
+
+INJECTED = "injected-parameters"
+# Keys of a page's header that describe the source, not the executed notebook.
+SOURCE_ONLY = ("jupytext", "needs", "results", "papermill")
+_CELL_FILE = re.compile(r"[^\s'\"<>]*ipykernel_\d+[/\\]\d+\.py")
+
+
+def finish(notebook: NotebookNode, source: NotebookNode, root: Path) -> NotebookNode:
+    """The page of a chapter: prose and presentation of ``source``, outputs as executed.
+
+    The default parameters are hidden and the injected ones folded; paths of this
+    machine leave the outputs; widget state goes unless an output shows nothing else.
+
+    Args:
+        notebook: an executed notebook.
+        source: the chapter as written; its code cells must be the executed ones.
+        root: folder of the project, whose path is removed.
+
+    Raises:
+        ValueError: the code cells differ.
+    """
+    executed = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    injected = [cell for cell in executed if INJECTED in tags(cell)]
+    own = [cell for cell in executed if INJECTED not in tags(cell)]
+    written = [cell for cell in source.cells if cell.cell_type == "code"]
+    if [cell.source for cell in own] != [cell.source for cell in written]:
+        raise ValueError("the executed notebook has other code cells than its source")
+    page = copy.deepcopy(source)
+    page.cells = []
+    outputs = iter(own)
+    for number, original in enumerate(source.cells):
+        cell = copy.deepcopy(original)
+        # Stable names keep the files the same from one build to the next.
+        cell.id = f"cell-{number}"
+        page.cells.append(cell)
+        if cell.cell_type != "code":
+            continue
+        ran = next(outputs)
+        cell.execution_count = ran.execution_count
+        cell.outputs = [_clean(output, root) for output in ran.outputs]
+        if "parameters" in tags(cell):
+            cell.metadata["tags"] = sorted({*tags(cell), "remove-cell"})
+            for extra in injected:
+                shown = copy.deepcopy(extra)
+                shown.id = f"cell-{number}-injected"
+                shown.metadata = NotebookNode(tags=[INJECTED, "hide-input"])
+                page.cells.append(shown)
+    metadata = {**notebook.metadata, **source.metadata}
+    page.metadata = NotebookNode(
+        {key: value for key, value in metadata.items() if key not in SOURCE_ONLY}
+    )
+    page.metadata["mystnb"] = {"execution_mode": "off"}
+    if not _needs_widgets(page):
+        page.metadata.pop("widgets", None)
+    page.nbformat, page.nbformat_minor = 4, 5
+    return page
+
+
+def scrub(text: str, root: Path) -> str:
+    """``text`` without the paths of this machine."""
+    text = _CELL_FILE.sub("<cell>", text)
+    for path, name in ((root, "."), (Path(sys.prefix), "<python>"), (Path.home(), "~")):
+        if len(path.parts) > 1:
+            replacement = "" if name == "." else f"{name}/"
+            text = text.replace(f"{path}/", replacement).replace(str(path), name)
+    return text
+
+
+def _clean(output: NotebookNode, root: Path) -> NotebookNode:
+    """The output with every text in it scrubbed; pictures are left alone."""
+    cleaned = copy.deepcopy(output)
+    for key in ("text", "evalue"):
+        if isinstance(cleaned.get(key), str):
+            cleaned[key] = scrub(cleaned[key], root)
+    if "traceback" in cleaned:
+        cleaned["traceback"] = [scrub(line, root) for line in cleaned["traceback"]]
+    for mime, content in cleaned.get("data", {}).items():
+        if isinstance(content, str) and not _is_binary(mime):
+            cleaned["data"][mime] = scrub(content, root)
+    return cleaned
+
+
+def _is_binary(mime: str) -> bool:
+    return mime.startswith(("image/", "application/pdf")) and mime != "image/svg+xml"
+
+
+def _needs_widgets(page: NotebookNode) -> bool:
+    view = "application/vnd.jupyter.widget-view+json"
+    return any(
+        view in output.get("data", {}) and "text/html" not in output["data"]
+        for cell in page.cells
+        for output in cell.get("outputs", [])
+    )
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write only if the content differs, in one step; says whether it did.
+
+    Unchanged files keep their date, so that the page builder leaves their pages alone.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+    return True
+
+
+def write_notebook(path: Path, notebook: NotebookNode) -> bool:
+    """Write a notebook only if it differs; says whether it did."""
+    return write_text(path, nbformat.writes(notebook) + "\n")
