@@ -1,0 +1,32 @@
+"""Data sets and synthetic tasks, as tensors that say where they come from."""
+
+from lazyrich.data.catalogue import MissingData, fetch, load_text, sources
+from lazyrich.data.dataset import Dataset, load
+from lazyrich.data.synthetic import (
+    gaussian,
+    linear_teacher,
+    neuron_teacher,
+    sphere,
+    spiked,
+    teacher_task,
+    whiten,
+)
+from lazyrich.data.transform import Principal, principal_components
+
+__all__ = [
+    "Dataset",
+    "MissingData",
+    "Principal",
+    "fetch",
+    "gaussian",
+    "linear_teacher",
+    "load",
+    "load_text",
+    "neuron_teacher",
+    "principal_components",
+    "sources",
+    "sphere",
+    "spiked",
+    "teacher_task",
+    "whiten",
+]
