@@ -100,7 +100,7 @@ def test_words() -> None:
         ({"below": 1, "above": 0}, "give exactly one of"),
         ({"near": 1}, "near needs exactly one of within"),
         ({"near": 1, "within": 1, "within_factor": 2}, "near needs exactly one of"),
-        ({"near": 1, "within": 0}, "within must be a number above 0, got 0"),
+        ({"near": 1, "within": -1}, "within must be a number above 0"),
         ({"near": 1, "within_factor": 1}, "within_factor must be a factor above 1"),
         ({"near": 0, "within_relative": 0.1}, "has no meaning near 0"),
         ({"below": 1, "within": 1}, "within goes with near, not with below"),

@@ -93,6 +93,8 @@ class Criterion:
             return f"within a factor {self.width:g}"
         if self.width_form == "within_relative":
             return f"± {100 * self.width:g} %"
+        if self.width_form and self.width == 0:
+            return "exactly"
         return f"± {self.width:g}" if self.width_form else ""
 
 
@@ -142,8 +144,9 @@ def parse(place: str, content: Any) -> Criterion:
     if key == "within_factor":
         if width <= 1:
             raise entry.fail(key, "a factor above 1")
-    elif width <= 0:
-        raise entry.fail(key, "a number above 0")
+    elif width < 0 or (width == 0 and key != "within"):
+        # within: 0 asks for an exact number, such as a count or a predictor at rest
+        raise entry.fail(key, "a number above 0 (within may be 0: exactly that number)")
     if key != "within" and target == 0:
         raise ValueError(f"{place}: {key} has no meaning near 0; give within")
     return Criterion(form, target, because, width, key)

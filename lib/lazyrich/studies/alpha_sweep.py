@@ -16,16 +16,15 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import data, sweeps
-from lazyrich.dynamics import Status, StepRule, Trajectory, frozen_flow, momentum_flow
+from lazyrich.dynamics import StepRule, Trajectory, frozen_flow, momentum_flow
 from lazyrich.kernels import kernel_change, kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 
 LAPTOP = sweeps.Scale(
     grid={
-        "h": (30, 100),
+        "h": (50, 150),
         "alpha_mf": (
-            1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1,
-            1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4,
+            1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0, 1e2, 1e3, 1e4,
         ),
         "seed": (0, 1, 2),
     },
@@ -207,16 +206,16 @@ def shown_points(task: data.Dataset, count: int) -> Tensor:
     return torch.argsort(-y, stable=True)
 
 
-def frozen_limit(
-    h: int, seed: int, settings: Mapping[str, Any], task: data.Dataset
-) -> tuple[Trajectory, float]:
-    """The alpha to infinity limit of one member: same flow, kernel frozen at the start.
-
-    Returns:
-        the trajectory, and the test error of the limit.
-    """
-    net = network(h, settings)
-    w = net.init(seed, dtype=task.x_train.dtype, device=task.x_train.device)
+def measure_lazy_limit(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+    """The alpha to infinity limit: the same flow with the kernel of the start, frozen."""
+    settings = chunk.settings
+    task = load_data(settings, chunk.device)
+    net = network(chunk.shared("h"), settings)
+    w = net.init(
+        chunk.axis("seed").tolist(),
+        dtype=task.x_train.dtype,
+        device=task.x_train.device,
+    )
     flow = frozen_flow(
         ntk(net, w, task.x_train),
         task.y_train,
@@ -224,8 +223,27 @@ def frozen_limit(
         **_flow_options(settings),
     )
     assert flow.F_test is not None
-    error = test_error(flow.F_test[0, -1], task.y_test.cpu().double())
-    return flow, float(error)
+    size = sum(value.flatten(1).square().sum(1) for value in w.values())
+    assert isinstance(size, Tensor)
+    last = (~flow.t.isnan()).sum(1) - 1
+    ends = flow.F_test[torch.arange(len(chunk)), last]
+    return xr.Dataset(
+        {
+            "status": ("member", np.array([s.value for s in flow.status], dtype=object)),
+            "t": (("member", "record"), flow.t.numpy()),
+            "loss": (("member", "record"), flow.loss.numpy()),
+            "t_level": (("member", "level"), flow.t_level.numpy()),
+            # |w - w0| / |w0| times alpha: the limit itself does not move
+            "weight_change_times_alpha": (
+                "member",
+                _last(flow.weight_change, flow.t) / size.sqrt().cpu().numpy(),
+            ),
+            "test_error": ("member", test_error(ends, task.y_test.cpu()).numpy()),
+            "F_test": (("member", "test_example"), ends.numpy().astype("float32")),
+        },
+        coords={**chunk.coords, "level": list(flow.levels)},
+        attrs={"data": task.source},
+    )
 
 
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
@@ -251,5 +269,52 @@ STUDY = sweeps.register(
         chunk_axes=("alpha_mf", "seed"),
         cost=cost,
         chunk_size={"cpu": 3, "cuda": 64},
+    )
+)
+
+ZERO_LOSS = sweeps.register(
+    sweeps.Study(
+        name="zero_loss",
+        title="The same sweep on 100 examples, run until the hinge loss vanishes",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "h": (50,),
+                    "alpha_mf": (1e-3, 1e-2, 1e-1, 1.0, 1e2, 1e4),
+                    "seed": (0, 1, 2),
+                },
+                settings={
+                    **LAPTOP.settings, "n_train": 100, "mu": 30.0, "stop_loss": 0.0,
+                },
+            ),
+            "paper": PAPER,
+        },
+        measure=measure,
+        chunk_axes=("alpha_mf", "seed"),
+        cost=cost,
+        chunk_size={"cpu": 3, "cuda": 64},
+    )
+)  # fmt: skip
+
+LAZY_LIMIT = sweeps.register(
+    sweeps.Study(
+        name="lazy_limit",
+        title="The frozen-kernel limit of the alpha-sweep, over widths and seeds",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={"h": (64, 128, 256, 512), "seed": tuple(range(6))},
+                settings=LAPTOP.settings,
+            ),
+            "paper": sweeps.Scale(
+                grid={"h": PAPER.grid["h"], "seed": tuple(range(10))},
+                settings=PAPER.settings,
+            ),
+        },
+        measure=measure_lazy_limit,
+        chunk_axes=("seed",),
+        cost=lambda member, scale: 2.0 * (scale.settings["n_train"] / 200.0) ** 2,
+        chunk_size={"cpu": 3, "cuda": 10},
     )
 )
