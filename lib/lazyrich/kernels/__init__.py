@@ -8,6 +8,7 @@ from lazyrich.kernels.compare import (
 )
 from lazyrich.kernels.empirical import ntk
 from lazyrich.kernels.regression import kernel_predict
+from lazyrich.kernels.relu import relu_ntk, relu_ntk_correlation
 
 __all__ = [
     "alignment",
@@ -16,4 +17,6 @@ __all__ = [
     "kernel_distance",
     "kernel_predict",
     "ntk",
+    "relu_ntk",
+    "relu_ntk_correlation",
 ]

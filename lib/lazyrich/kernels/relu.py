@@ -1,0 +1,411 @@
+r"""Tangent kernel of infinitely wide ReLU networks of any depth.
+
+``depth`` counts weight layers; weights and biases are standard normal and the ReLU is
+unscaled:
+
+    a_1 = W_1 x / sqrt(n0) + bias b_1
+    a_{l+1} = W_{l+1} relu(a_l) / sqrt(n_l) + bias b_{l+1}
+
+    Sigma_1 = x.x'/n0 + bias^2      Sigma_{l+1} = sqrt(q q') kappa_1(rho) / 2 + bias^2
+    Theta_1 = Sigma_1               Theta_{l+1} = Theta_l kappa_0(rho) / 2 + Sigma_{l+1}
+
+with q, q' the diagonal entries of Sigma_l, rho = Sigma_l / sqrt(q q') = cos(theta),
+kappa_0 = 1 - theta/pi and kappa_1 = (sin(theta) + (pi - theta) cos(theta)) / pi.
+
+The textbook form takes acos(rho) and loses half the digits near rho = 1, which is where
+deep networks bring all pairs. Here the state is h = (1 - rho)/2 = sin^2(theta/2):
+
+    theta = 2 asin(sqrt(h))
+    h' = h - g(theta) / (2 pi),   g = sin(theta) - theta cos(theta)
+
+and g is summed as theta^3 times a power series in theta^2, free of cancellation. After
+l layers no angle exceeds that of the pair that started antipodal, so the series gets
+shorter with depth. Without bias all variances halve at each layer, and Theta_l is y_l
+times the geometric mean of the diagonal entries of Sigma_l, where
+
+    y_1 = rho_0,   y_{l+1} = (1 - theta/pi) y_l + rho_l.
+
+Refs: [cho2009] for kappa_0 and kappa_1, [jacot2018] for the recursion.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+
+# Pairs worked on at a time: six buffers of them fit a core's cache; a GPU wants more.
+_PAIRS_CPU = 128**2
+_PAIRS_CUDA = 2048**2
+# From this depth on sums are compensated: rounding then no longer grows with depth.
+_LONG = 1000
+# Below this value of 1 - rho the difference of the inputs gives more digits than their
+# scalar product.
+_CLOSE = 1e-2
+# Halving variances reach the smallest floating-point numbers at about this depth.
+_DEEPEST = 1000
+_SMALLEST_BIAS = 1e-15
+
+
+def _series() -> tuple[list[float], list[float]]:
+    """Coefficients of g(theta) = theta^3 sum_k c_k theta^(2k), and how far they reach.
+
+    The second list has, for every k, the largest theta for which the sum may end with
+    c_k: the next term is below the rounding of the first.
+    """
+    coefficients = [
+        (-1) ** k * 2 * (k + 1) / math.factorial(2 * k + 3) for k in range(18)
+    ]
+    reach = [
+        (2.0**-53 * coefficients[0] / abs(following)) ** (0.5 / (k + 1))
+        for k, following in enumerate(coefficients[1:])
+    ]
+    return coefficients[:-1], reach
+
+
+_COEFFICIENTS, _REACH = _series()
+
+
+def _degree(largest: float) -> int:
+    """Where the series may end for angles up to ``largest``: with c_1 at least."""
+    # A little more than the angle itself, for the rounding of the pairs' own.
+    largest *= 1 + 1e-9
+    return max(1, next(k for k, reach in enumerate(_REACH) if largest <= reach))
+
+
+def _degrees(depth: int) -> list[int]:
+    """Where the series may end, layer by layer.
+
+    No pair has a larger angle than the one whose inputs were antipodal.
+    """
+    degrees = []
+    h = 1.0
+    for _ in range(depth - 1):
+        angle = 2 * math.asin(math.sqrt(h))
+        degrees.append(_degree(angle))
+        total = 0.0
+        for c in reversed(_COEFFICIENTS[: degrees[-1] + 1]):
+            total = total * angle * angle + c
+        h -= angle**3 * total / (2 * math.pi)
+    return degrees
+
+
+class _Angles:
+    """The state h of a block of pairs, and the buffers to move it by one layer.
+
+    After ``advance``, ``half_angle`` holds theta/2 of the layer left behind and ``h``
+    the state of the new one.
+    """
+
+    def __init__(self, h: Tensor, *, compensated: bool) -> None:
+        self.h = h
+        self.half_angle = torch.empty_like(h)
+        self._square = torch.empty_like(h)
+        self._sum = torch.empty_like(h)
+        self._carry = torch.zeros_like(h) if compensated else None
+        # In terms of half angles, and divided by 2 pi.
+        self._coefficients = [
+            torch.tensor(c * 4 ** (k + 1) / math.pi, dtype=h.dtype, device=h.device)
+            for k, c in enumerate(_COEFFICIENTS)
+        ]
+
+    def advance(self, degree: int) -> None:
+        """One layer, with the series of g up to its coefficient of that ``degree``."""
+        angle, square, total = self.half_angle, self._square, self._sum
+        torch.sqrt(self.h, out=angle).asin_()
+        torch.mul(angle, angle, out=square)
+        last, *others = reversed(self._coefficients[: degree + 1])
+        torch.addcmul(others[0], square, last, out=total)
+        for coefficient in others[1:]:
+            torch.addcmul(coefficient, total, square, out=total)
+        square.mul_(angle)
+        if self._carry is None:
+            self.h.addcmul_(total, square, value=-1)
+        else:
+            _subtract(self.h, total.mul_(square), self._carry)
+
+
+def _subtract(total: Tensor, term: Tensor, carry: Tensor) -> None:
+    """``total -= term`` with Kahan's carry; ``term`` is used up."""
+    term.add_(carry)
+    moved = total - term
+    torch.sub(moved, total, out=carry).add_(term)
+    total.copy_(moved)
+
+
+def _deepen(h: Tensor, degrees: list[int]) -> Tensor:
+    """Move ``h`` by one layer per entry of ``degrees``, in place; returns y.
+
+    Without bias.
+    """
+    compensated = len(degrees) >= _LONG
+    angles = _Angles(h, compensated=compensated)
+    y = 1 - 2 * h
+    carry = torch.zeros_like(y) if compensated else None
+    for degree in degrees:
+        angles.advance(degree)
+        if carry is None:
+            y.addcmul_(y, angles.half_angle, value=-2 / math.pi)
+            y.sub_(h, alpha=2).add_(1)
+        else:
+            term = angles.half_angle.mul_(y).mul_(2 / math.pi).add_(h, alpha=2)
+            _subtract(y, term.sub_(1), carry)
+    return y
+
+
+def relu_ntk_correlation(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    r"""Correlation and normalised tangent kernel from the correlation of the inputs.
+
+    Without bias both depend on the inputs' correlation rho_0 alone:
+
+        rho_l = kappa_1(rho_{l-1})
+        y_1 = rho_0,   y_{l+1} = kappa_0(rho_{l-1}) y_l + rho_l
+
+    Args:
+        one_minus_rho: 1 - rho_0, between 0 and 2, of any shape. Given as such, so that
+            no digit of nearly equal inputs is lost.
+        depth: number of weight layers.
+
+    Returns:
+        ``1 - rho`` of the last pre-activations, that is of Sigma at this depth
+        (rho_{depth-1}), and the tangent kernel divided by its diagonal, y_depth/depth;
+        both of the shape of ``one_minus_rho``. The second is 1 for equal inputs and
+        tends to 1/4 with depth for all others.
+
+    Raises:
+        TypeError: ``one_minus_rho`` is no floating-point tensor, ``depth`` no integer.
+        ValueError: an entry is outside [0, 2] or not finite, or ``depth`` is below 1.
+
+    Accuracy: float64, relative to 50-digit arithmetic: 1e-14 in both, from
+        1 - rho_0 = 1e-14 on and to depth 10^6 (sums are compensated from depth 1000).
+        The kernel changes sign for nearly opposite inputs at depths 1 and 2; there the
+        bound is absolute.
+    """
+    check.tensor("one_minus_rho", one_minus_rho)
+    depth = check.positive_int("depth", depth)
+    if bool((one_minus_rho < 0).any()) or bool((one_minus_rho > 2).any()):
+        low, high = float(one_minus_rho.min()), float(one_minus_rho.max())
+        raise ValueError(
+            f"one_minus_rho must lie in [0, 2], got values from {low:g} to {high:g}"
+        )
+    h = one_minus_rho.detach().flatten() / 2
+    theta = torch.empty_like(h)
+    degrees = _degrees(depth)
+    size = _pairs_at_a_time(h)
+    for part, out in zip(h.split(size), theta.split(size), strict=True):
+        torch.div(_deepen(part, degrees), depth, out=out)
+    shape = one_minus_rho.shape
+    return h.mul_(2).reshape(shape), theta.reshape(shape)
+
+
+def _pairs_at_a_time(like: Tensor) -> int:
+    return _PAIRS_CUDA if like.is_cuda else _PAIRS_CPU
+
+
+class _Inputs:
+    """Inputs with their lengths and directions, and the state h of pairs of them."""
+
+    def __init__(self, x: Tensor, lengths: Tensor) -> None:
+        self.x = x
+        self.lengths = lengths
+        self.directions = x / lengths.where(lengths > 0, 1)[:, None]
+
+    def half_distance(self, rows: slice, other: "_Inputs", columns: slice) -> Tensor:
+        """h = (1 - rho)/2 for every pair of a tile; 1/2 where an input vanishes."""
+        half = self.x.new_tensor(0.5)
+        there = other.directions[columns].T
+        h = torch.addmm(half, self.directions[rows], there, alpha=-0.5).clamp_(0, 1)
+        close = (h < _CLOSE / 2).nonzero()
+        # The inputs of so many pairs are gathered at a time as fill one block.
+        step = max(1, _pairs_at_a_time(h) // self.x.shape[1])
+        for part in close.split(step):
+            i, j = part.unbind(1)
+            a, b = self.x[rows][i], other.x[columns][j]
+            size_a, size_b = self.lengths[rows][i], other.lengths[columns][j]
+            gap = a - b
+            # 2 |a||b| (1 - cos) = |a - b|^2 - (|a| - |b|)^2, and the second term by
+            # (|a| - |b|)(|a| + |b|) = (a - b).(a + b), which does not cancel.
+            across = (gap * (a + b)).sum(1) / (size_a + size_b)
+            squared = gap.square().sum(1) - across.square()
+            h[i, j] = (squared / (4 * size_a * size_b)).clamp_(0, 1)
+        return h
+
+
+def _prepared(x: Tensor, y: Tensor) -> tuple[_Inputs, _Inputs]:
+    """Both input sets, scaled to unit length unless they share a length already.
+
+    Inputs of equal length stay as they are: dividing would round away digits of the
+    distance of close ones.
+    """
+    nx, ny = (torch.linalg.vector_norm(v, dim=1) for v in (x, y))
+    both = torch.cat([nx, ny])
+    both = both[both > 0]
+    if both.numel() and float(both.max()) <= (1 + 1e-8) * float(both.min()):
+        return _Inputs(x, nx), _Inputs(y, ny)
+    scaled = [v / n.where(n > 0, 1)[:, None] for v, n in ((x, nx), (y, ny))]
+    ones = [torch.linalg.vector_norm(v, dim=1) for v in scaled]
+    return _Inputs(scaled[0], ones[0]), _Inputs(scaled[1], ones[1])
+
+
+def _with_bias(
+    h: Tensor, qx: Tensor, qy: Tensor, depth: int, bias: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Sigma and Theta of a tile of pairs with variances ``qx`` (rows) and ``qy``."""
+
+    def pairs(table: Tensor) -> Tensor:
+        return table.flatten() if mask is None else table[mask]
+
+    square = bias * bias
+    # A bias halves what rounding has left at every layer: no need to compensate.
+    angles = _Angles(h, compensated=False)
+    sigma = pairs(torch.outer(qx.sqrt(), qy.sqrt())).mul_(1 - 2 * h)
+    theta = sigma.clone()
+    for layer in range(1, depth):
+        # After one layer no correlation is negative.
+        angles.advance(_degree(math.pi if layer == 1 else math.pi / 2))
+        root_x, root_y = (qx / 2).sqrt(), (qy / 2).sqrt()
+        qx, qy = qx / 2 + square, qy / 2 + square
+        product = pairs(torch.outer(root_x, root_y))
+        scale = pairs(torch.outer(qx.sqrt(), qy.sqrt()))
+        apart = pairs(root_x[:, None] - root_y[None, :])
+        # 1 - rho' = (p (1 - kappa_1) + A - p - bias^2) / A with p the product, A the
+        # scale, and A^2 - (p + bias^2)^2 = bias^2 (difference of the roots)^2.
+        extra = apart.mul_(apart).mul_(square / 2).div_(scale + product + square)
+        h.mul_(product).add_(extra).div_(scale).clamp_(0, 1)
+        torch.mul(scale, 1 - 2 * h, out=sigma)
+        theta.addcmul_(theta, angles.half_angle, value=-2 / math.pi).div_(2).add_(sigma)
+    return sigma, theta
+
+
+def _diagonals(q: Tensor, depth: int, bias: float) -> tuple[Tensor, Tensor]:
+    """Diagonal entries of Sigma and Theta from those of Sigma_1."""
+    if bias == 0:
+        q = q * 0.5 ** (depth - 1)
+        return q, q * depth
+    theta = q
+    for _ in range(depth - 1):
+        q = q / 2 + bias * bias
+        theta = theta / 2 + q
+    return q, theta
+
+
+def _factors(
+    q: Tensor, depth: int, bias: float, normalised: bool
+) -> tuple[Tensor, Tensor]:
+    """By what a row of Sigma and one of Theta has still to be multiplied."""
+    sigma, theta = _diagonals(q, depth, bias)
+    ones = torch.ones_like(q)
+    if bias > 0:
+        return (sigma.rsqrt(), theta.rsqrt()) if normalised else (ones, ones)
+    # Without bias the tiles hold correlations, and depth times those of gradients.
+    if normalised:
+        return ones, ones / math.sqrt(depth)
+    return sigma.sqrt(), sigma.sqrt()
+
+
+def relu_ntk(
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    depth: int,
+    bias: float = 0.0,
+    normalised: bool = False,
+) -> tuple[Tensor, Tensor]:
+    r"""Covariance and tangent kernel of an infinitely wide ReLU network.
+
+    Without bias, with rho_l and y_l as in ``relu_ntk_correlation``,
+
+        Sigma_L = |x||x'| rho_{L-1} / (n0 2^{L-1})
+        Theta_L = |x||x'| y_L / (n0 2^{L-1})
+
+    Args:
+        x: inputs, (n, n0).
+        y: second set of inputs, (m, n0); ``x`` itself by default, which takes half the
+            time and gives exactly symmetric matrices.
+        depth: number of weight layers L, one more than hidden layers.
+        bias: standard deviation of the biases.
+        normalised: divide both matrices by the geometric mean of their diagonal
+            entries: the correlation, and a tangent kernel of unit diagonal.
+
+    Returns:
+        ``(Sigma, Theta)``, each (n, m): the covariance of the outputs at initialisation
+        and the tangent kernel. Sigma halves with each layer without bias; with it,
+        Sigma tends to 2 bias^2 and Theta to 4 bias^2.
+
+    Raises:
+        TypeError: inputs that are no floating-point tensors, a depth that is no
+            integer.
+        ValueError: shapes, dtypes or devices that do not fit, entries that are not
+            finite, a depth below 1, a bias that is negative or below 1e-15; a depth
+            above 1000 without bias and not normalised (the kernels leave the range of
+            floating-point numbers); a zero input where it has no direction
+            (normalised, without bias).
+
+    Accuracy: float64, relative to the diagonal: 1e-14. Of 1 - rho, for inputs of equal
+        length, 1e-13 however close they are; otherwise scaling them to one length is
+        like moving each by one rounding. A zero input has zero covariance.
+    """
+    check.tensor("x", x, ndim=2)
+    second = x if y is None else check.tensor("y", y, ndim=2, like=x)
+    depth = check.positive_int("depth", depth)
+    bias = check.real("bias", bias, least=0.0)
+    if 0 < bias < _SMALLEST_BIAS:
+        raise ValueError(f"bias must be 0 or at least {_SMALLEST_BIAS:g}, got {bias!r}")
+    n0 = x.shape[1]
+    if n0 == 0:
+        raise ValueError(f"x must have at least one column, got shape {tuple(x.shape)}")
+    if second.shape[1] != n0:
+        raise ValueError(
+            f"y must have {n0} columns as x has, got shape {tuple(second.shape)}"
+        )
+    if bias == 0 and not normalised and depth > _DEEPEST:
+        raise ValueError(
+            f"depth must be at most {_DEEPEST} without bias, got {depth}: the kernels "
+            "shrink like 2^-depth; use normalised=True or relu_ntk_correlation"
+        )
+    x, second = x.detach(), second.detach()
+    if bias > 0:
+        # In the first layer a bias acts like one more input of constant value.
+        pad = torch.nn.functional.pad
+        value = bias * math.sqrt(n0)
+        x, second = (pad(v, (0, 1), value=value) for v in (x, second))
+    qx, qy = (v.square().sum(1) / n0 for v in (x, second))
+    if normalised and not (bool((qx > 0).all()) and bool((qy > 0).all())):
+        raise ValueError("x and y must hold no zero input: it has no direction")
+    left, right = _prepared(x, second)
+    out = (x.new_empty(len(qx), len(qy)), x.new_empty(len(qx), len(qy)))
+    row_factors = _factors(qx, depth, bias, normalised)
+    column_factors = _factors(qy, depth, bias, normalised)
+    degrees = _degrees(depth) if bias == 0 else []
+    side = math.isqrt(_pairs_at_a_time(x))
+    for i in range(0, len(qx), side):
+        for j in range(i if y is None else 0, len(qy), side):
+            rows, columns = slice(i, i + side), slice(j, j + side)
+            h = left.half_distance(rows, right, columns)
+            # On the diagonal only the pairs above it are computed.
+            mask = torch.ones_like(h, dtype=torch.bool).triu_(1)
+            mask = mask if y is None and i == j else None
+            flat = h.flatten() if mask is None else h[mask]
+            if bias == 0:
+                scaled = _deepen(flat, degrees)
+                parts = flat.mul_(-2).add_(1), scaled
+            else:
+                parts = _with_bias(flat, qx[rows], qy[columns], depth, bias, mask)
+            for k, part in enumerate(parts):
+                if mask is None:
+                    tile = part.view_as(h)
+                else:
+                    tile = torch.zeros_like(h)
+                    tile[mask] = part
+                    tile += tile.T.clone()
+                factors = row_factors[k][rows], column_factors[k][columns]
+                tile.mul_(torch.outer(*factors))
+                out[k][rows, columns] = tile
+                if y is None and mask is None:
+                    # Transposed in cache first: torch copies that faster.
+                    out[k][columns, rows] = tile.T.contiguous()
+    if y is None:
+        for matrix, diagonal in zip(out, _diagonals(qx, depth, bias), strict=True):
+            matrix.diagonal().copy_(torch.ones_like(qx) if normalised else diagonal)
+    return out
