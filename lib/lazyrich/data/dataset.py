@@ -130,14 +130,14 @@ def load(
         raise ValueError(f"official_split needs a test set, {raw.source} has none")
 
     places = np.arange(len(raw.labels))
-    if isinstance(labels, tuple):
+    if not isinstance(labels, str):
         plus, minus = pair(labels, len(raw.classes))
         places = places[np.isin(raw.labels, (*plus, *minus))]
     if n_train + n_test > len(places):
         more = catalogue.how_to_get_more(name, raw)
         raise ValueError(
-            f"n_train + n_test must be at most {len(places)}, the number of examples in "
-            f"{raw.source}, got {n_train} + {n_test}{more}"
+            f"n_train + n_test must be at most {len(places)}, the number of examples "
+            f"in {raw.source}, got {n_train} + {n_test}{more}"
         )
     chosen = split(
         raw.labels[places],
@@ -188,8 +188,8 @@ def load(
 
 def _inputs(images: np.ndarray, places: np.ndarray, top: float) -> Tensor:
     """Some images as rows of numbers in [0, 1]."""
-    chosen = images[places].reshape(len(places), -1)
-    return torch.from_numpy(chosen.astype(np.float64)) / top
+    chosen = torch.from_numpy(images[places].astype(np.float64))
+    return chosen.flatten(1) / top
 
 
 def _transformed(

@@ -169,5 +169,5 @@ def teacher_task(
 def _normal(name: str, n: int, d: int, seed: int) -> Tensor:
     check.positive_int("n", n)
     check.positive_int("d", d)
-    # NumPy draws one number after the other, so that larger sets begin with smaller ones.
+    # NumPy draws one number after the other: larger sets begin with smaller ones.
     return torch.from_numpy(rng.numpy_generator(name, seed, d).standard_normal((n, d)))

@@ -1,6 +1,7 @@
 """What is done to inputs and labels before a network sees them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lazyrich.core import check
 
-Labels = Literal["parity", "class", "index"] | tuple[object, object]
+Labels = str | Sequence[int | Sequence[int]]
 Normalise = Literal["none", "unit", "sqrt_d", "centre", "standard"]
 NORMALISATIONS = ("none", "unit", "sqrt_d", "centre", "standard")
 
@@ -134,7 +135,7 @@ def targets(
         ValueError: unknown `kind`, or a class that is in neither of the pair.
     """
     given = torch.from_numpy(labels.astype(np.int64))
-    if isinstance(kind, tuple):
+    if not isinstance(kind, str):
         plus, minus = pair(kind, n_classes)
         if strangers := set(labels.tolist()) - set(plus) - set(minus):
             raise ValueError(
@@ -150,20 +151,23 @@ def targets(
 
 
 def pair(
-    kind: tuple[object, ...], n_classes: int
+    kind: Sequence[int | Sequence[int]], n_classes: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The two sides of a pair of classes, as tuples.
 
     Raises:
         ValueError: not two sides, a class that does not exist, or one on both sides.
     """
-    sides = [(side,) if isinstance(side, int) else side for side in kind]
-    if len(sides) != 2 or not all(isinstance(side, tuple) and side for side in sides):
+    sides = [
+        tuple(side) if isinstance(side, Sequence) else (side,)
+        for side in (kind if isinstance(kind, Sequence) else ())
+    ]
+    if len(sides) != 2 or not all(sides):
         raise ValueError(
             "labels must be 'parity', 'class', 'index' or a pair of classes (or of "
             f"tuples of classes), got {kind!r}"
         )
-    plus, minus = (tuple(side) for side in sides)  # type: ignore[arg-type]
+    plus, minus = sides
     for label in (*plus, *minus):
         if type(label) is not int or not 0 <= label < n_classes:
             raise ValueError(f"labels must be classes below {n_classes}, got {label!r}")
