@@ -82,9 +82,9 @@ def test_against_fifty_digits_at_any_correlation(depth: int) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(-14, math.log10(2)), st.integers(1, 40))
+@given(st.floats(-14, math.log10(1.9)), st.integers(1, 40))
 def test_against_fifty_digits_anywhere(log_gap: float, depth: int) -> None:
-    start = min(10**log_gap, 2.0)
+    start = 10**log_gap
     gap, theta = relu_ntk_correlation(torch.tensor([start], dtype=torch.float64), depth)
     wanted = exact(start, depth)
     assert error(gap, [wanted[0]]) < 3e-15
@@ -168,6 +168,17 @@ def test_close_inputs_keep_their_digits() -> None:
     h = pair[0].half_distance(slice(None), pair[1], slice(None))[0]
     assert float(h[0]) == 0.0
     assert error(2 * h[1:], wanted[1:]) < 1e-13
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 10, 50])
+def test_opposite_inputs_are_exact(d: int) -> None:
+    x = points(40, d, d)
+    for y in (-x, -2 * x):
+        lengths = torch.outer(*(v.square().sum(1).sqrt() for v in (x, y)))
+        for depth, wanted in ((2, 0.0), (3, 1 / math.pi)):
+            theta = relu_ntk(x, y, depth=depth)[1] / lengths * d * 2 ** (depth - 1)
+            error = (theta.diagonal() - wanted).abs().max()
+            assert float(error) < 1e-15
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([0.0, 0.2]))

@@ -40,8 +40,8 @@ _PAIRS_CPU = 128**2
 _PAIRS_CUDA = 2048**2
 # From this depth on sums are compensated: rounding then no longer grows with depth.
 _LONG = 1000
-# Below this value of 1 - rho the difference of the inputs gives more digits than their
-# scalar product.
+# Below this value of 1 - rho, or of 1 + rho, the difference or the sum of the inputs
+# gives more digits than their scalar product.
 _CLOSE = 1e-2
 # Halving variances reach the smallest floating-point numbers at about this depth.
 _DEEPEST = 1000
@@ -179,8 +179,9 @@ def relu_ntk_correlation(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Ten
 
     Accuracy: float64, relative to 50-digit arithmetic: 1e-14 in both, from
         1 - rho_0 = 1e-14 on and to depth 10^6 (sums are compensated from depth 1000).
-        The kernel changes sign for nearly opposite inputs at depths 1 and 2; there the
-        bound is absolute.
+        Exceptions are nearly opposite inputs: the kernel changes sign near them at
+        depths 1 and 2, and there the rounding of rho_0 alone moves it by the square
+        root of a rounding.
     """
     check.tensor("one_minus_rho", one_minus_rho)
     depth = check.positive_int("depth", depth)
@@ -216,19 +217,22 @@ class _Inputs:
         half = self.x.new_tensor(0.5)
         there = other.directions[columns].T
         h = torch.addmm(half, self.directions[rows], there, alpha=-0.5).clamp_(0, 1)
-        close = (h < _CLOSE / 2).nonzero()
+        close = ((h - 0.5).abs_() > 0.5 - _CLOSE / 2).nonzero()
         # The inputs of so many pairs are gathered at a time as fill one block.
         step = max(1, _pairs_at_a_time(h) // self.x.shape[1])
         for part in close.split(step):
             i, j = part.unbind(1)
+            opposite = h[i, j] > 0.5
             a, b = self.x[rows][i], other.x[columns][j]
+            b = torch.where(opposite[:, None], -b, b)
             size_a, size_b = self.lengths[rows][i], other.lengths[columns][j]
             gap = a - b
             # 2 |a||b| (1 - cos) = |a - b|^2 - (|a| - |b|)^2, and the second term by
             # (|a| - |b|)(|a| + |b|) = (a - b).(a + b), which does not cancel.
             across = (gap * (a + b)).sum(1) / (size_a + size_b)
             squared = gap.square().sum(1) - across.square()
-            h[i, j] = (squared / (4 * size_a * size_b)).clamp_(0, 1)
+            found = (squared / (4 * size_a * size_b)).clamp_(0, 1)
+            h[i, j] = torch.where(opposite, 1 - found, found)
         return h
 
 
@@ -344,7 +348,8 @@ def relu_ntk(
 
     Accuracy: float64, relative to the diagonal: 1e-14. Of 1 - rho, for inputs of equal
         length, 1e-13 however close they are; otherwise scaling them to one length is
-        like moving each by one rounding. A zero input has zero covariance.
+        like moving each by one rounding. Exactly opposite inputs are exact too. A zero
+        input has zero covariance.
     """
     check.tensor("x", x, ndim=2)
     second = x if y is None else check.tensor("y", y, ndim=2, like=x)
