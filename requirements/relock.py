@@ -31,7 +31,7 @@ PLATFORMS = {
         "os_name": "posix",
     },
 }
-# Chosen by torch itself, with exact versions, on machines where its CUDA build is taken.
+# Chosen by torch itself, with exact versions, where its CUDA build is taken.
 ACCELERATOR = re.compile(r"^(nvidia-|cuda-|triton)")
 LOCK_HEADER = """\
 # Every dependency but torch, with the hashes of all files of its release.

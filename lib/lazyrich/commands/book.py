@@ -35,9 +35,11 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish; the exit status is 1 if a chapter failed or the pages have warnings."""
     from lazyrich import publish
+    from lazyrich.core import project
 
+    settings = publish.Settings(args.scale, args.device, args.seed)
     result = publish.publish(
-        publish.Settings(args.scale, args.device, args.seed),
+        publish.Tree(project.root(), settings),
         chapter=args.chapter,
         jobs=args.jobs,
         html=args.html,

@@ -11,7 +11,9 @@ from lazyrich.core.versions import PACKAGES, versions
 
 def register(subparsers: Any) -> None:
     """Add the sub-command."""
-    parser = subparsers.add_parser("info", help="versions, device, threads, data sources")
+    parser = subparsers.add_parser(
+        "info", help="versions, device, threads, data sources"
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(run=run)
 

@@ -7,13 +7,15 @@ themes, and the colours of a map mean the same in each.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours that stay apart for all common forms of colour blindness, and
@@ -27,7 +29,7 @@ _LIGHTEST = 0.88
 # Inches; a page is 7.5 inches wide and a figure of this width fills it.
 WIDTH = 7.0
 
-STYLE: dict[str, object] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 12,
@@ -70,7 +72,7 @@ def style() -> Iterator[None]:
 
 
 def new(
-    rows: int = 1, columns: int = 1, *, height: float | None = None, **options: object
+    rows: int = 1, columns: int = 1, *, height: float | None = None, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure of page width in the style, and its axes in a ``(rows, columns)`` array.
 
@@ -99,7 +101,7 @@ def new(
     return figure, axes
 
 
-def alpha_colours(alphas: Sequence[float]) -> list[tuple[float, float, float, float]]:
+def alpha_colours(alphas: Sequence[float]) -> list[tuple[float, ...]]:
     """One colour for each alpha, by its logarithm: dark is rich, light is lazy.
 
     Raises:
@@ -127,8 +129,8 @@ def alpha_bar(axes: Axes, alphas: Sequence[float], label: str = r"$\alpha$") -> 
     if low == high:
         raise ValueError(f"alphas must have two different values, got {list(alphas)!r}")
     full = mpl.colormaps[ALPHA_MAP]
-    cut = mpl.colors.ListedColormap(full(np.linspace(0, _LIGHTEST, 256)))
-    mapped = mpl.cm.ScalarMappable(LogNorm(low, high), cut)
+    cut = ListedColormap(full(np.linspace(0, _LIGHTEST, 256)))
+    mapped = ScalarMappable(LogNorm(low, high), cut)
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(mapped, ax=axes, label=label)

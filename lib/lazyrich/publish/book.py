@@ -8,7 +8,7 @@ from lazyrich.core import project
 from lazyrich.publish import schedule, site
 from lazyrich.publish.chapter import chapters as read_chapters
 from lazyrich.publish.schedule import Outcome
-from lazyrich.publish.tree import Settings, Tree
+from lazyrich.publish.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Result:
 
 
 def publish(
-    settings: Settings | None = None,
+    tree: Tree | None = None,
     *,
     chapter: str | None = None,
     jobs: int = 2,
@@ -47,7 +47,6 @@ def publish(
     force: bool = False,
     fresh: bool = False,
     progress: bool = True,
-    root: Path | None = None,
 ) -> Result:
     """Execute the chapters that are not current and build the pages.
 
@@ -57,19 +56,19 @@ def publish(
     others finish, and no pages are built.
 
     Args:
-        settings: scale, device and seed given to every chapter.
+        tree: the book, and the scale, device and seed given to every chapter; by
+            default the project's own book at the default settings.
         chapter: name of a single chapter.
         jobs: how many chapters run at a time.
         html: build the pages.
         force: execute also what is current.
         fresh: build every page, also those that did not change.
         progress: draw a bar on standard error.
-        root: folder of the book; the project's own by default.
 
     Raises:
         ValueError: malformed sources or arguments; the message names them.
     """
-    tree = Tree(root or project.root(), settings or Settings())
+    tree = tree or Tree(project.root())
     found = read_chapters(tree.root, tree.toc)
     repository = site.address(site.REPOSITORY)
     wanted = list(found) if chapter is None else [chapter]

@@ -1,5 +1,6 @@
 """Chapters as written: MyST text with code cells, read from the table of contents."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def chapters(root: Path, toc: Path) -> dict[str, Chapter]:
     return found
 
 
-def needed(chapter: Chapter, among: dict[str, Chapter]) -> tuple[str, ...]:
+def needed(chapter: Chapter, among: Mapping[str, Chapter]) -> tuple[str, ...]:
     """Names of the chapters that run before ``chapter``."""
     if ALL not in chapter.needs:
         return chapter.needs

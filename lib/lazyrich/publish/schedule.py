@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
@@ -103,7 +103,7 @@ def execute(
     if jobs < 1:
         raise ValueError(f"jobs must be an integer >= 1, got {jobs!r}")
     names = _with_needs(chapters, wanted)
-    keys = stamp.keys(tree, {name: chapters[name] for name in chapters})
+    keys = stamp.keys(tree, chapters)
     outcome = Outcome()
     for name in names:
         if force and name in wanted:
@@ -173,7 +173,7 @@ def _with_needs(chapters: Mapping[str, Chapter], wanted: list[str]) -> list[str]
         name = queue.pop()
         if name not in found:
             found.add(name)
-            queue += needed(chapters[name], dict(chapters))
+            queue += needed(chapters[name], chapters)
     return [name for name in chapters if name in found]
 
 
@@ -252,34 +252,33 @@ class _Run:
             "ran_on": self._ran_on,
         }
         start = time.monotonic()
-        worker = subprocess.Popen(
+        noise: list[str] = []
+        result: dict[str, Any] = {}
+        with subprocess.Popen(
             [sys.executable, "-m", "lazyrich.publish.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self._environment,
-        )
-        self._workers.append(worker)
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        assert worker.stderr is not None
-        noise: list[str] = []
-        drain = threading.Thread(
-            target=_drain, args=(worker.stderr, noise), daemon=True
-        )
-        drain.start()
-        with worker.stdin:
-            json.dump(job, worker.stdin)
-        result: dict[str, Any] = {}
-        for line in worker.stdout:
-            fact = json.loads(line)
-            if "cells" in fact:
-                self._bar.cells(chapter.name, fact["cell"], fact["cells"])
-            else:
-                result = fact
-        worker.wait()
-        drain.join()
+        ) as worker:
+            self._workers.append(worker)
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            # Read beside, so that a worker with much to say does not wait for us.
+            drain = threading.Thread(
+                target=lambda: noise.extend(worker.stderr or ()), daemon=True
+            )
+            drain.start()
+            with worker.stdin:
+                json.dump(job, worker.stdin)
+            for line in worker.stdout:
+                fact = json.loads(line)
+                if "cells" in fact:
+                    self._bar.cells(chapter.name, fact["cell"], fact["cells"])
+                else:
+                    result = fact
+            drain.join()
         if "seconds" in result:
             self._outcome.executed[chapter.name] = result["seconds"]
             self._bar.end(chapter.name, f"{chapter.name}: {result['seconds']:.0f} s")
@@ -303,7 +302,3 @@ class _Run:
             if worker.poll() is None:
                 worker.terminate()
         self._bar.close()
-
-
-def _drain(stream: TextIO, into: list[str]) -> None:
-    into.extend(stream)

@@ -13,7 +13,6 @@ from typing import Any
 import nbformat
 import yaml
 
-import lazyrich
 from lazyrich.publish import render, stamp
 from lazyrich.publish.chapter import Chapter, pages
 from lazyrich.publish.stamp import digest
@@ -183,8 +182,7 @@ def build(tree: Tree, staged: list[str], *, strict: bool, fresh: bool = False) -
 
 def _shared(tree: Tree) -> dict[str, str]:
     """What every page rests on, apart from its own source."""
-    package = Path(lazyrich.__file__).parent
-    files = [*package.rglob("*.py"), *_companions(tree.root / "book")]
+    files = [*tree.package.rglob("*.py"), *_companions(tree.root / "book")]
     found = {str(path): digest(path.read_bytes()) for path in sorted(files)}
     if tree.lock.is_file():
         found["lock"] = digest(tree.lock.read_bytes())

@@ -94,7 +94,7 @@ def depend_on_stamp(app: Sphinx, page: str, _source: list[str]) -> None:
 def escape_bars(
     _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Show ``|x|`` in a docstring as it stands; reST would take it for something else."""
+    """Show ``|x|`` in a docstring as it stands; reST would read a substitution."""
     for number, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]

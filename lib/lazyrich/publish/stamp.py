@@ -8,11 +8,11 @@ result tables, the lock, Python, and the keys of the chapters it needs.
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lazyrich
 from lazyrich.publish.chapter import Chapter, needed, tags
 from lazyrich.publish.imports import closure
 from lazyrich.publish.tree import Tree
@@ -58,7 +58,7 @@ class Key:
         return "changed: " + "; ".join(found) if found else "unchanged"
 
 
-def keys(tree: Tree, chapters: dict[str, Chapter]) -> dict[str, Key]:
+def keys(tree: Tree, chapters: Mapping[str, Chapter]) -> dict[str, Key]:
     """The current key of every chapter.
 
     Raises:
@@ -81,10 +81,9 @@ def keys(tree: Tree, chapters: dict[str, Chapter]) -> dict[str, Key]:
 
 def _key(tree: Tree, chapter: Chapter, before: dict[str, str]) -> Key:
     cells = [cell for cell in chapter.notebook().cells if cell.cell_type == "code"]
-    package = Path(lazyrich.__file__).parent
     library = {
-        str(path.relative_to(package)): digest(path.read_bytes())
-        for path in sorted(closure([cell.source for cell in cells], package))
+        str(path.relative_to(tree.package)): digest(path.read_bytes())
+        for path in sorted(closure([cell.source for cell in cells], tree.package))
     }
     folder = tree.root / "results"
     results = {

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import lazyrich
+
 SCALES = ("laptop", "paper")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -41,6 +43,9 @@ class Settings:
 class Tree:
     """The folders of a book with sources under ``root`` and one choice of settings.
 
+    ``package`` is the library whose modules count as part of the chapters that import
+    them.
+
     Only the default settings build into ``_build`` itself; every other choice has a
     folder of its own there, so that a run of hours is not overwritten by one of
     minutes.
@@ -48,6 +53,7 @@ class Tree:
 
     root: Path
     settings: Settings = Settings()
+    package: Path = Path(lazyrich.__file__).parent
 
     @property
     def config(self) -> Path:
