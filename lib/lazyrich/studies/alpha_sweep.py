@@ -288,7 +288,15 @@ ZERO_LOSS = sweeps.register(
                     **LAPTOP.settings, "n_train": 100, "mu": 30.0, "stop_loss": 0.0,
                 },
             ),
-            "paper": PAPER,
+            "paper": sweeps.Scale(
+                grid={
+                    "h": (100, 200, 400),
+                    "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 1e2, 1e4),
+                    "seed": tuple(range(10)),
+                },
+                settings={**PAPER.settings, "n_train": 1000, "n_test": 4000,
+                          "n_kernel": 1000},
+            ),
         },
         measure=measure,
         chunk_axes=("alpha_mf", "seed"),

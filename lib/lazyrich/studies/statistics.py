@@ -137,3 +137,39 @@ def collapse_exponent(
     values = arranged.values
     found = bootstrap(values, best, f"collapse/{variable.name}", draws=100)
     return found, quality(values, 0.5), quality(values, 0.0)
+
+
+def relative_spread(variable: xr.DataArray, axis: str) -> xr.DataArray:
+    """Standard deviation over mean along one axis."""
+    return variable.std(axis, ddof=1) / variable.mean(axis)
+
+
+def crossing(variable: xr.DataArray, value: float = 1.0) -> xr.DataArray:
+    """The ``alpha_mf`` at which a decreasing variable passes ``value``, by interpolation
+    of logarithms; one for every point of the other axes.
+
+    Raises:
+        ValueError: the variable does not pass the value.
+    """
+    log_a = np.log(variable["alpha_mf"].values.astype(float))
+
+    def interpolate(row: np.ndarray) -> float:
+        excess = np.log(row / value)
+        if not (excess.max() > 0 > excess.min()):
+            raise ValueError(
+                f"{variable.name} must pass {value:g} within the grid, got values from "
+                f"{row.min():.3g} to {row.max():.3g}"
+            )
+        k = int(np.flatnonzero(excess > 0).max())
+        share = excess[k] / (excess[k] - excess[k + 1])
+        return float(np.exp(log_a[k] + share * (log_a[k + 1] - log_a[k])))
+
+    return xr.apply_ufunc(
+        interpolate, variable, input_core_dims=[["alpha_mf"]], vectorize=True
+    )
+
+
+def slope_in_width(variable: xr.DataArray) -> Slope:
+    """Log-log slope in the width of the mean logarithm over everything else, with a
+    bootstrap error over seeds."""
+    return slope_over_seeds(variable, axis="h")
