@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.threads import one_thread
 
 Labels = str | Sequence[int | Sequence[int]]
 Normalise = Literal["none", "unit", "sqrt_d", "centre", "standard"]
@@ -92,7 +93,9 @@ def principal_components(
     check.tensor("fit", fit, ndim=2)
     check.real("whitening", whitening, least=0.0, most=1.0)
     mean = fit.mean(0)
-    _, singular, basis = torch.linalg.svd(_compressed(fit - mean), full_matrices=False)
+    with one_thread():  # the same components on every machine
+        small = _compressed(fit - mean)
+        _, singular, basis = torch.linalg.svd(small, full_matrices=False)
     variance = singular.square() / len(fit)
     if components == "all":
         count = int((singular > NEGLIGIBLE * singular[0]).sum())

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lazyrich.core.threads import one_thread
 from lazyrich.sweeps import table as tables
 from lazyrich.sweeps.checkpoint import Checkpoint
 from lazyrich.sweeps.files import StoreError, running_marker
@@ -130,16 +131,8 @@ def _failure(chunk: Chunk, error: BaseException) -> Failure:
 @contextlib.contextmanager
 def _place(device: str, gpu: int | None) -> Iterator[None]:
     """Run on one thread, or on one GPU."""
-    if device == "cuda":
-        with torch.cuda.device(gpu):
-            yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch.cuda.device(gpu) if device == "cuda" else one_thread():
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _provenance(chunk: Chunk, seconds: float) -> dict[str, Any]:
