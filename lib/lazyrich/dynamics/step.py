@@ -30,7 +30,7 @@ class StepRule:
     """
 
     max_output_change: float = 0.1
-    max_weight_change: float = 0.02
+    max_weight_change: float = 0.01
     aim: float = 0.7
     grow: float = 1.3
     shrink: float = 0.1
