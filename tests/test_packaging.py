@@ -199,7 +199,8 @@ def test_make_knows_its_targets() -> None:
 
 
 def test_info_reports_this_machine() -> None:
-    run = tool("lazyrich", "info", "--json")
+    command = [str(Path(sys.executable).parent / "lazyrich"), "info", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
     assert report["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -70,6 +70,7 @@ def test_changed_prose_appears_without_a_kernel(
     assert output(tree, "a") == "kept\n"
 
 
+@pytest.mark.slow
 def test_other_settings_run_apart(book: Book) -> None:
     book.chapter("a", "print(scale, device, seed)")
     run(book)
@@ -100,6 +101,7 @@ def test_a_failing_cell_is_named_and_the_others_finish(book: Book) -> None:
     assert {failure.chapter for failure in again.failed} == {"bad", "board"}
 
 
+@pytest.mark.slow
 def test_the_last_good_outputs_survive_a_failure(book: Book) -> None:
     book.chapter("a", "print('good')")
     run(book)
@@ -108,6 +110,7 @@ def test_the_last_good_outputs_survive_a_failure(book: Book) -> None:
     assert output(book.tree(), "a") == "good\n"
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_is_reported(book: Book) -> None:
     book.chapter("a", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     (failure,) = run(book).failed
@@ -116,6 +119,7 @@ def test_a_dead_kernel_is_reported(book: Book) -> None:
     assert "Kernel" in failure.ename + failure.evalue
 
 
+@pytest.mark.slow
 def test_needed_chapters_run_first_and_count(book: Book) -> None:
     path = book.root / "note"
     book.chapter("a", f"open({str(path)!r}, 'w').write('one')")
@@ -128,6 +132,7 @@ def test_needed_chapters_run_first_and_count(book: Book) -> None:
     assert output(book.tree(), "b") == "two\n"
 
 
+@pytest.mark.slow
 def test_result_tables_count(book: Book) -> None:
     (book.root / "results").mkdir()
     (book.root / "results/table.csv").write_text("1")
@@ -138,6 +143,7 @@ def test_result_tables_count(book: Book) -> None:
     assert run(book).reasons == {"a": "changed: results (table.csv)"}
 
 
+@pytest.mark.slow
 def test_lost_records_are_measured_again(book: Book) -> None:
     record = book.tree().records("a")
     book.chapter(
@@ -154,6 +160,7 @@ def test_lost_records_are_measured_again(book: Book) -> None:
     assert record.read_text() == "1.5"
 
 
+@pytest.mark.slow
 def test_the_stamp_says_what_happened(book: Book) -> None:
     book.chapter("a", "import time", "time.sleep(0.3)")
     run(book)
@@ -166,6 +173,7 @@ def test_the_stamp_says_what_happened(book: Book) -> None:
     assert {"python", "torch"} <= set(stamp["versions"])
 
 
+@pytest.mark.slow
 def test_threads_are_shared(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(schedule.os, "cpu_count", lambda: 8)

@@ -54,7 +54,10 @@ def finish(notebook: NotebookNode, source: NotebookNode, root: Path) -> Notebook
             for extra in injected:
                 shown = copy.deepcopy(extra)
                 shown.id = f"cell-{number}-injected"
-                shown.metadata = NotebookNode(tags=[INJECTED, "hide-input"])
+                prompt = {"code_prompt_show": "Parameters of this run"}
+                shown.metadata = NotebookNode(
+                    tags=[INJECTED, "hide-input"], mystnb=NotebookNode(prompt)
+                )
                 page.cells.append(shown)
     metadata = {**notebook.metadata, **source.metadata}
     page.metadata = NotebookNode(

@@ -137,8 +137,8 @@ def contents(tree: Tree, staged: list[str]) -> dict[str, Any]:
 def build(tree: Tree, staged: list[str], *, strict: bool, fresh: bool = False) -> Path:
     """Build the pages of the staged tree; returns the first page.
 
-    Pages that did not change are left alone as long as nothing that all of them share
-    (configuration, contents, styles, library) did.
+    Nothing is done if nothing changed. Pages that did not change are left alone as long
+    as nothing that all of them share (configuration, contents, styles, library) did.
 
     Args:
         tree: where.
@@ -154,8 +154,12 @@ def build(tree: Tree, staged: list[str], *, strict: bool, fresh: bool = False) -
     render.write_text(tree.executed / "_config.yml", config)
     render.write_text(tree.executed / "_toc.yml", toc)
     shared = digest(json.dumps([config, toc, strict, _shared(tree)]))
+    own = digest(json.dumps(_digests(tree.executed, tree.executed / "failed")))
     mark = tree.build / "pages.key"
-    if fresh or not mark.is_file() or mark.read_text() != shared:
+    before = mark.read_text().split() if mark.is_file() else []
+    if before == [shared, own] and not fresh:
+        return tree.html / "index.html"
+    if fresh or before[:1] != [shared]:
         for folder in (tree.html, tree.html.parent / ".doctrees"):
             shutil.rmtree(folder, ignore_errors=True)
     # Set again only after success, so that the next build repeats every warning.
@@ -175,9 +179,16 @@ def build(tree: Tree, staged: list[str], *, strict: bool, fresh: bool = False) -
     )
     if run.returncode != 0:
         raise BuildError(_complaints(run.stdout, tree.executed))
-    if strict:
-        mark.write_text(shared)
+    mark.write_text(f"{shared} {own}")
     return tree.html / "index.html"
+
+
+def _digests(folder: Path, without: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): digest(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and without not in path.parents
+    }
 
 
 def _shared(tree: Tree) -> dict[str, str]:
