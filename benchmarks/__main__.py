@@ -44,10 +44,10 @@ def main() -> int:
         module = importlib.import_module(f"benchmarks.{name}")
         rows += [Row(**row) for row in module.run(quick=arguments.quick)]
     if arguments.neural_tangents:
-        from benchmarks import neural_tangents
+        from benchmarks import other_environment
 
-        print("running neural_tangents", file=sys.stderr, flush=True)
-        rows += neural_tangents.rows(arguments.neural_tangents, arguments.quick)
+        print("running neural-tangents", file=sys.stderr, flush=True)
+        rows += other_environment.rows(arguments.neural_tangents, arguments.quick)
     print(harness.table(rows))
     # A part of the benchmarks, or a quick look, is no result to keep unless asked for.
     whole = not arguments.only and not arguments.quick

@@ -90,7 +90,7 @@ def _textbook_pair(one_minus_rho: float, depth: int) -> tuple[float, float]:
 
 
 def accuracy(depth: int) -> tuple[float, float]:
-    """Largest relative error over ``GAPS``, of 1 - rho or the kernel: ours, textbook."""
+    """Largest relative error over ``GAPS`` of 1 - rho or the kernel: ours, textbook."""
     gaps, thetas = relu_ntk_correlation(torch.tensor(GAPS, dtype=torch.float64), depth)
     worst = [0.0, 0.0]
     for k, start in enumerate(GAPS):
@@ -126,9 +126,7 @@ def rows(quick: bool = False) -> list[Row]:
                 lambda x=x, peer=peer: peer(x, DEPTH),
                 rounds=3 if quick else 9,
             )
-            agreed = float(
-                (relu_ntk(x, depth=DEPTH)[1] - peer(x, DEPTH)[1]).abs().max()
-            )
+            gap = relu_ntk(x, depth=DEPTH)[1] - peer(x, DEPTH)[1]
             found.append(
                 Row(
                     name=f"relu_ntk n={n} depth={DEPTH}, against {peer.__name__}",

@@ -1,8 +1,8 @@
 """How things are measured: alternately, on one thread, by CPU time; memory in a child.
 
 CPU time of the process is what bars are set on: on a busy machine wall time measures
-the neighbours. Ours and the peer's run in turn in one process, so that a change of clock
-speed or of cache pressure meets both.
+the neighbours. Ours and the peer's run in turn in one process, so that a change of
+clock speed or of cache pressure meets both.
 """
 
 import json
@@ -120,16 +120,30 @@ def gemm_peak(n: int = 2000, dtype: torch.dtype = torch.float64) -> float:
     return 2 * n**3 / cpu_time(lambda: torch.mm(a, a, out=out), rounds=3)
 
 
+# getrusage is of no use on Linux: a child inherits the peak of the process it was
+# forked from. The high-water mark of its own memory map is its own, and can be reset.
 _CHILD = """
-import resource, sys
+import contextlib, resource, sys
+from pathlib import Path
 sys.path[:0] = {path!r}
 import torch
 torch.set_num_threads(1)
+
+def peak():
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 2**10
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
 {setup}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with contextlib.suppress(OSError):
+    Path("/proc/self/clear_refs").write_text("5")
+before = peak()
 {call}
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after - before)
+print(peak() - before)
 """
 
 
@@ -155,9 +169,7 @@ def peak_memory(setup: str, call: str) -> float:
     if child.returncode:
         last = child.stderr.strip().splitlines()[-1:] or ["no message"]
         raise RuntimeError(f"the measured process failed: {last[0]}")
-    # Linux counts kilobytes, macOS bytes.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return int(child.stdout) / unit
+    return int(child.stdout) / 2**20
 
 
 def machine() -> dict[str, Any]:
