@@ -95,3 +95,15 @@ def study(
 
 
 STUDY = study()
+
+
+def run_in_child(settings: dict, folder: str, cluster: str | None, disk: float) -> None:
+    """Run the study in this process, on a disk that takes so many seconds a file."""
+    real = os.fsync
+
+    def slow(handle: int) -> None:
+        time.sleep(disk)
+        real(handle)
+
+    os.fsync = slow
+    sweeps.run(study(**settings), store=folder, cluster=cluster, progress=False)

@@ -8,9 +8,9 @@ import torch
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch use one CPU thread inside, and as many as before afterwards.
+    """Let PyTorch use one CPU thread inside, and as many as before after it.
 
-    Threads split sums, so their number shows in the last digits of a result. It also pays:
+    Threads split sums: their number shows in the last digits of a result. It also pays:
     small decompositions are slower on threads that other processes want too.
     """
     threads = torch.get_num_threads()

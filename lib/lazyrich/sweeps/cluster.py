@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lazyrich.sweeps.files import write_atomically
+from lazyrich.sweeps.files import temporary_name, write_atomically
 from lazyrich.sweeps.store import Store
 from lazyrich.sweeps.study import Chunk, Study
 from lazyrich.sweeps.work import Failure, Outcome, function_path, work
@@ -63,8 +63,9 @@ def outcomes(
     with _client(cluster, chunks[0].device) as client:
         from distributed import as_completed
 
-        token = f".token-{uuid.uuid4().hex}"
+        token = temporary_name()
         write_atomically(store.folder / token, b"")
+        run = uuid.uuid4().hex[:8]  # a scheduler forgets no key that is still in use
         try:
             futures = {
                 client.submit(
@@ -73,7 +74,7 @@ def outcomes(
                     chunk,
                     store,
                     token,
-                    key=f"{chunk.study}-{store.key(chunk.members)}-{token[-8:]}",
+                    key=f"{chunk.study}-{store.key(chunk.members)}-{run}",
                     priority=-order,
                     pure=False,
                 ): chunk
@@ -142,7 +143,8 @@ def _client(cluster: str, device: str) -> "Iterator[Client]":
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,  # pyright: ignore[reportArgumentType]
+            # No dashboard, and the scheduler's status pages on any free port.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             memory_limit=0,
             silence_logs=50,
         ) as local,

@@ -22,15 +22,18 @@ class StoreError(OSError):
     """The store cannot be written: disk full, read-only. What it holds is safe."""
 
 
+def temporary_name() -> str:
+    """A name that says whose it is, for `remove_leftovers` to tell when it is over."""
+    return f".{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+
+
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write beside, flush to disk, rename into place.
 
     Raises:
         StoreError: the file system refused; nothing is left behind at `path`.
     """
-    beside = path.with_name(
-        f".{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-    )
+    beside = path.with_name(temporary_name())
     try:
         try:
             with beside.open("wb") as file:
@@ -67,7 +70,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files whose writer was killed (or that are over a day old)."""
+    """Delete what killed processes left: temporary files and markers.
+
+    Temporary files of other machines count as left when they are over a day old.
+    """
+    for path in folder.glob("*.running"):
+        if marked_running(path) is None:
+            with contextlib.suppress(OSError):
+                path.unlink()
     for path in folder.glob(".*.tmp"):
         found = _TEMPORARY.fullmatch(path.name)
         if found is None:

@@ -28,6 +28,7 @@ from lazyrich.sweeps.files import (
     StoreError,
     marked_running,
     remove_leftovers,
+    temporary_name,
     write_atomically,
 )
 from lazyrich.sweeps.study import AxisValue, Chunk, Member, Study, canonical_json
@@ -111,7 +112,7 @@ class Store:
         """
         make_folder(self.folder)
         remove_leftovers(self.folder)
-        probe = self.folder / f".probe-{uuid.uuid4().hex}"
+        probe = self.folder / temporary_name()
         write_atomically(probe, b"lazyrich")
         probe.unlink(missing_ok=True)
 
