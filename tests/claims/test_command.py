@@ -27,7 +27,7 @@ ROW = {
         "scale": {"enum": ["laptop", "paper", None]},
         "device": MAYBE,
         "data": MAYBE,
-        "printed": TEXT,
+        "number": TEXT,
         "expected": WORDS,
         "tolerance": WORDS,
         "measured": {
@@ -56,9 +56,7 @@ def world(
     monkeypatch.setattr(record, "kept_folder", lambda: folder.with_name("kept"))
     monkeypatch.setattr(verdict, "checks", lambda: overlay)
     monkeypatch.setattr(claims, "checks", lambda: overlay)
-    monkeypatch.setattr(
-        book, "chapters", lambda: ["alpha_sweep", "model_and_flow"]
-    )
+    monkeypatch.setattr(book, "chapters", lambda: ["alpha_sweep", "model_and_flow"])
     monkeypatch.setattr(book, "executed", list)
 
 

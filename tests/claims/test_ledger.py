@@ -38,7 +38,7 @@ def test_ids_are_fit_for_anchors_and_numbers_are_never_empty() -> None:
     for claim_id, entry in ledger().items():
         assert re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", claim_id)
         assert entry.id == claim_id
-        assert entry.number["paper"]
+        assert entry.value
         assert entry.pitfalls
         assert entry.statement.count("$") % 2 == 0
 
@@ -52,12 +52,14 @@ def test_referee_lines_are_kept_as_a_pitfall_of_their_own() -> None:
 
 def test_both_forms_of_number_and_pitfalls_are_read() -> None:
     text = claim.parse("geiger2020", "f.yaml", [GOOD])["some-id"]
-    assert text.number == {"paper": "no number"}
+    assert text.number == {"ledger": "no number"}
+    assert (text.value, text.quoted) == ("no number", False)
     assert text.pitfalls == ("None.", "REFEREE: CONFIRMED.")
     number = {"paper": "1.7", "cpu_tol": "0.3"}
     mapping = GOOD | {"number": number, "pitfalls": ["One.", "Two."]}
     entry = claim.parse("geiger2020", "f.yaml", [mapping])["some-id"]
     assert entry.number == number
+    assert (entry.value, entry.quoted) == ("1.7", True)
     assert entry.pitfalls == ("One.", "Two.")
 
 

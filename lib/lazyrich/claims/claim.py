@@ -75,9 +75,10 @@ PAPERS: Mapping[str, Paper] = MappingProxyType(
 class Claim:
     """One statement of a paper.
 
-    ``number`` has the paper's own value under ``paper`` and, where the ledger separates
-    them, the tolerances proposed for a full-scale (``full_tol``) and a small
-    reproduction (``cpu_tol``) and an exploratory value (``pilot``).
+    ``number`` is what the ledger says of it: where it separates them, the paper's own
+    value (``paper``), the tolerances proposed for a full-scale (``full_tol``) and a
+    small reproduction (``cpu_tol``) and an exploratory value (``pilot``); else one text
+    (``ledger``) with all of these.
     """
 
     id: str
@@ -91,6 +92,16 @@ class Claim:
     cpu_scale: str
     gpu_scale: str
     pitfalls: tuple[str, ...]
+
+    @property
+    def quoted(self) -> bool:
+        """Whether ``value`` is the paper's own and nothing else."""
+        return "paper" in self.number
+
+    @property
+    def value(self) -> str:
+        """The paper's own value where the ledger separates it, else all it says."""
+        return self.number["paper" if self.quoted else "ledger"]
 
 
 _KEYS = {
@@ -111,7 +122,7 @@ _NUMBER = {"paper", "full_tol", "cpu_tol", "pilot"}
 def _number(entry: _yaml.Entry) -> Mapping[str, str]:
     value = entry.content.get("number")
     if isinstance(value, str):
-        return MappingProxyType({"paper": entry.text("number")})
+        return MappingProxyType({"ledger": entry.text("number")})
     part = _yaml.Entry(f"{entry.place}: number", value, _NUMBER)
     part.text("paper")
     return MappingProxyType({key: part.text(key) for key in part.content})

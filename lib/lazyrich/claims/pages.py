@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lazyrich.claims import markup
+from lazyrich.claims.check import Check
 from lazyrich.claims.claim import PAPERS
 from lazyrich.claims.erratum import Erratum, errata
 from lazyrich.claims.markup import Html
@@ -14,7 +15,9 @@ REFERENCE = "reference.html"
 
 _STYLE = """<style>
 .scoreboard ul{list-style:none;padding:0}
-.scoreboard li{border-bottom:1px solid var(--pst-color-border,#d0d5dd);padding:.3em 0}
+.scoreboard li{border-bottom:1px solid var(--pst-color-border,#d0d5dd);padding:.3em 0;
+ display:grid;gap:.1em .8em;grid-template-columns:6.5em minmax(0,1fr)}
+.scoreboard li>.verdict{justify-self:start;align-self:start}
 .scoreboard li[hidden],.scoreboard section[hidden]{display:none}
 .scoreboard form{display:flex;flex-wrap:wrap;gap:.5em 1.5em;margin:1em 0}
 .scoreboard form input,.scoreboard form select{max-width:100%;font:inherit}
@@ -31,7 +34,7 @@ _STYLE = """<style>
 # keep a phone busy for seconds.
 _SCRIPT = """<script>
 (() => {
-  const board = document.getElementById("scoreboard");
+  const board = document.getElementById("claims-board");
   const [paper, verdict, word] = board.querySelectorAll("form select, form input");
   const count = board.querySelector("output");
   const filter = () => {
@@ -64,6 +67,12 @@ def _name(chapter: str) -> str:
     return html.escape(chapter.replace("_", " "))
 
 
+def _link(row: Row, check: Check) -> str:
+    """A link to the measurement, to its chapter as long as there is none."""
+    anchor = f"#{check.anchor}" if row.measurement else ""
+    return f'<a href="{check.chapter}.html{anchor}">{_name(check.chapter)}</a>'
+
+
 def summary(rows: Sequence[Row]) -> Html:
     """How many claims of each paper have which verdict, as a table."""
     counts = Counter((row.claim.paper, row.verdict) for row in rows)
@@ -84,7 +93,8 @@ def summary(rows: Sequence[Row]) -> Html:
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     """What stands in the fold of one claim: term and description, as HTML."""
-    facts = [("printed", markup.maths(row.claim.number["paper"], lazy=True))]
+    source = "paper" if row.claim.quoted else "ledger"
+    facts = [(source, markup.maths(row.claim.value, lazy=True))]
     check = row.check
     if check is None:
         return facts
@@ -116,21 +126,20 @@ def _facts(row: Row) -> list[tuple[str, str]]:
 
 def _item(row: Row) -> str:
     claim, check = row.claim, row.check
-    line = [markup.badge(row.verdict)]
+    line = []
     if check is not None:
-        link = f"{check.chapter}.html#{check.anchor}"
-        line.append(f'<a href="{link}">{_name(check.chapter)}</a>')
+        line.append(_link(row, check))
     if check is not None and row.measurement is not None and row.scale is not None:
         shown = markup.measured(row.measurement, check.at(row.scale))
         line.append(f"<span>{html.escape(shown)} ({row.scale} scale)</span>")
     facts = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in _facts(row))
     return (
         f'<li id="row-{claim.id}" data-paper="{claim.paper}" '
-        f'data-verdict="{row.verdict}">{" ".join(line)}'
-        f"<details><summary><code>{claim.id}</code> "
+        f'data-verdict="{row.verdict}">{markup.badge(row.verdict)}<div>'
+        f"{' '.join(line)}<details><summary><code>{claim.id}</code> "
         f"{html.escape(claim.where)}, {claim.kind}</summary>"
         f"<p>{markup.maths(claim.statement, lazy=True)}</p><dl>{facts}</dl>"
-        f"</details></li>"
+        f"</details></div></li>"
     )
 
 
@@ -162,7 +171,7 @@ def scoreboard_page(rows: Sequence[Row] | None = None) -> Html:
             f"<section><p><strong>{html.escape(title)}</strong></p>"
             f"<ul>{items}</ul></section>"
         )
-    board = f'<div id="scoreboard" class="scoreboard">{form}{"".join(sections)}</div>'
+    board = f'<div id="claims-board" class="scoreboard">{form}{"".join(sections)}</div>'
     return Html(markup.STYLE + _STYLE + board + _SCRIPT)
 
 

@@ -115,7 +115,7 @@ class Row:
             "scale": self.scale,
             "device": provenance.get("device"),
             "data": provenance.get("data"),
-            "printed": self.claim.number["paper"],
+            "number": self.claim.value,
             "expected": {name: c.expected for name, c in criteria.items()},
             "tolerance": {
                 name: f"{c.tolerance}; {c.because}".lstrip("; ")
