@@ -205,9 +205,7 @@ def _status(entry: Erratum, rows: Mapping[str, Row]) -> str:
         check, found = row.check, row.measurement
         if check is None or check.proof is None:
             continue
-        where = (
-            f'<a href="{check.chapter}.html#{check.anchor}">{_name(check.chapter)}</a>'
-        )
+        where = _link(row, check)
         if found is None or row.scale is None:
             lines.append(f"A check stands in chapter {where}; it has not been run yet.")
             continue
