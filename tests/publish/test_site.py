@@ -128,6 +128,7 @@ def test_one_chapter_is_built_without_the_others(book: Book) -> None:
     book.chapter("b", "raise RuntimeError('not now')")
     result = build(book, chapter="a")
     assert result.page == result.tree.html / "book/a.html"
+    assert result.page is not None
     assert result.page.is_file()
     assert not (result.tree.html / "book/b.html").exists()
 

@@ -1,6 +1,7 @@
 """Tiny books in temporary folders, with a tiny library of their own."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -43,6 +44,7 @@ class Book:
         (root / "book/references.bib").write_text("")
         (root / "book/_assets").mkdir()
         (root / "book/_assets/book.css").write_text("")
+        (root / "book/_assets/favicon.svg").write_text("<svg/>")
         (root / "requirements").mkdir()
         (root / "requirements/constraints.txt").write_text("numpy==1\n")
 
@@ -62,7 +64,7 @@ class Book:
         if name not in self.pages:
             self.pages.append(name)
         first, *others = self.pages
-        toc = {"format": "jb-book", "root": f"book/{first}"}
+        toc: dict[str, Any] = {"format": "jb-book", "root": f"book/{first}"}
         if others:
             toc["chapters"] = [{"file": f"book/{page}"} for page in others]
         (self.root / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))

@@ -1,6 +1,6 @@
 """Where the sources of a book lie, and where the products of one run of it go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lazyrich
@@ -53,7 +53,7 @@ class Tree:
 
     root: Path
     settings: Settings = Settings()
-    package: Path = Path(lazyrich.__file__).parent
+    package: Path = field(default_factory=lambda: Path(lazyrich.__file__).parent)
 
     @property
     def config(self) -> Path:
