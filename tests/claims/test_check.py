@@ -113,9 +113,20 @@ def test_our_checks_point_at_claims_chapters_and_functions_that_exist() -> None:
         assert chapters is None or found.chapter in chapters, claim_id
         package, name = found.function.split(".")[:2], found.function.split(".")[2:]
         target = importlib.import_module(".".join(package))
+        assert not found.public or name[0] in target.__all__, found.function
         for part in name:
             target = getattr(target, part)
         assert callable(target), claim_id
+
+
+def test_only_public_functions_stand_in_the_reference(parse: Parse) -> None:
+    for function, public in (
+        ("lazyrich.kernels.ntk", True),
+        ("lazyrich.networks.FullyConnected.init", True),
+        ("lazyrich.dynamics.step.decay", False),
+    ):
+        text = entry(GOOD.replace("lazyrich.kernels.ntk", function))
+        assert parse(text)[ID].public == public
 
 
 def test_table_of_contents_is_read_at_any_depth(tmp_path: Path) -> None:

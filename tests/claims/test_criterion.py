@@ -48,6 +48,13 @@ def test_relative_width(x: float, width: float, sign: int) -> None:
     assert not asked.holds(sign * x * (1 + 1.01 * width))
 
 
+def test_a_width_of_zero_asks_for_the_number_itself() -> None:
+    asked = read(near=1, within=0)
+    assert asked.holds(1.0)
+    assert not asked.holds(math.nextafter(1.0, 2.0))
+    assert asked.tolerance == "exactly"
+
+
 def test_between_includes_its_ends() -> None:
     asked = read(between=[1, 2])
     assert [asked.holds(x) for x in (0.99, 1.0, 1.5, 2.0, 2.01)] == [

@@ -77,6 +77,12 @@ class Check:
     proof: Proof | None = None
 
     @property
+    def public(self) -> bool:
+        """Whether the reference page has the function: ``lazyrich.package.name``."""
+        name, *rest = self.function.split(".")[2:]
+        return not rest or name[0].isupper()
+
+    @property
     def anchor(self) -> str:
         """The HTML anchor of the measurement on the chapter's page."""
         return self.cell or f"claim-{self.claim_id}"

@@ -95,6 +95,8 @@ class Criterion:
             return f"± {100 * self.width:g} %"
         if self.width_form and self.width == 0:
             return "exactly"
+        if self.width_form and self.width == 0:
+            return "exactly"
         return f"± {self.width:g}" if self.width_form else ""
 
 

@@ -119,8 +119,10 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     if check.proof and row.verdict is Verdict.ERRATUM:
         link = f'<a href="errata.html#{row.claim.id}">errata page</a>'
         facts.append(("erratum", f"see the {link}"))
-    link = f"{REFERENCE}#{check.function}"
-    facts.append(("measured by", f'<a href="{link}"><code>{check.function}</code></a>'))
+    told = f"<code>{check.function}</code>"
+    if check.public:
+        told = f'<a href="{REFERENCE}#{check.function}">{told}</a>'
+    facts.append(("measured by", told))
     return facts
 
 
