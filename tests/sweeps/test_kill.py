@@ -26,13 +26,9 @@ def processes(toy_path):
     """Processes that start in milliseconds, because their server has imported all."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["toy_study"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = toy_path
-    yield context
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", toy_path, prepend=os.pathsep)
+        yield context
 
 
 @pytest.fixture(scope="module")

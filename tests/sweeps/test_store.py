@@ -124,6 +124,10 @@ def test_foreign_files_are_set_aside(toy, tmp_path):
     }
     (other,) = fill(toy.study(h=(3,), alpha=(0.1,), seed=(0,), other=1), tmp_path)
     strangers[other.name] = other.read_bytes()
+    # Even under the name that its members would have in this study.
+    members = [{"h": 3, "alpha": 0.1, "seed": 0}]
+    forged = Store(study, "laptop", tmp_path).key(members)
+    strangers[f"{forged}{other.name[16:]}"] = other.read_bytes()
     for name, content in strangers.items():
         (folder / name).write_bytes(content)
     (folder / "README.txt").write_text("left alone")

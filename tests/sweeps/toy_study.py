@@ -98,12 +98,36 @@ STUDY = study()
 
 
 def run_in_child(settings: dict, folder: str, cluster: str | None, disk: float) -> None:
-    """Run the study in this process, on a disk that takes so many seconds a file."""
-    real = os.fsync
+    """Run the study in this process, on a disk that pauses within every file."""
+    real = Path.open
 
-    def slow(handle: int) -> None:
-        time.sleep(disk)
-        real(handle)
+    def slow_open(path: Path, *args, **options):
+        file = real(path, *args, **options)
+        return _SlowFile(file, disk) if args[:1] == ("wb",) else file
 
-    os.fsync = slow
+    if disk:
+        Path.open = slow_open  # type: ignore[method-assign]
     sweeps.run(study(**settings), store=folder, cluster=cluster, progress=False)
+
+
+class _SlowFile:
+    """A file that rests when half of what it is given is written."""
+
+    def __init__(self, file, pause: float) -> None:
+        self.file, self.pause = file, pause
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def write(self, content: bytes) -> None:
+        half = len(content) // 2
+        self.file.write(content[:half])
+        self.file.flush()
+        time.sleep(self.pause)
+        self.file.write(content[half:])

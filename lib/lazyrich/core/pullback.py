@@ -10,16 +10,20 @@ Params = dict[str, Tensor]
 
 
 def pullback(
-    net: Callable[..., Tensor], w: Mapping[str, Tensor], x: Tensor
+    net: Callable[..., Tensor],
+    w: Mapping[str, Tensor],
+    x: Tensor,
+    work: Params | None = None,
 ) -> tuple[Tensor, Callable[..., Params]]:
     """f(w, x) and ``pull(g, out=None)``, the gradient of ``sum(g * f)`` over ``w``.
 
     Networks with a hand-written ``pullback`` use it; any other callable ``f(w, x)`` goes
-    through ``torch.func.vjp``.
+    through ``torch.func.vjp``. ``work`` keeps intermediate tensors from call to call, for
+    networks that know how to; ``pull`` is then valid until the next call.
     """
     own = getattr(net, "pullback", None)
     if own is not None:
-        return own(w, x)
+        return own(w, x, work)
     f, vjp = torch.func.vjp(lambda params: net(params, x), dict(w))
 
     def pull(g: Tensor, out: Params | None = None) -> Params:

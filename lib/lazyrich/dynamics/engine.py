@@ -6,7 +6,8 @@ The flow (geiger2020, Eq. 6) relaxes a velocity towards minus the gradient,
 
 With the gradient frozen over a step the second equation is solved exactly,
 v <- a v - (1 - a) grad L with a from ``step.decay``, and w <- w + dt v, with v taken in
-the middle of the step while the motion is smooth (``_move``). Members of the batch share nothing but the matrix products: each has its own time, step and verdict.
+the middle of the step while the motion is smooth (``_move``). Members of the batch share
+nothing but the matrix products: each has its own time, step and verdict.
 
 A step that is refused costs one forward pass; the forward pass of an accepted step
 serves the next gradient. A member that has ended leaves its slot to the next one in the
@@ -14,8 +15,8 @@ queue, so a batch stays full until the queue is empty.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.step import StepRule, decay, log_clock
 from lazyrich.dynamics.trajectory import Status
 
@@ -104,6 +106,8 @@ class Member:
     t: float = 0.0
     dt: float = 0.0
     last_dt: float = 0.0
+    drift: float = 0.0
+    norms: list[float] = field(default_factory=list)
     loss: float = math.nan
     loss_start: float = math.nan
     next_record: float = 0.0
@@ -119,27 +123,31 @@ class Member:
 
 
 _SCALARS = (
-    "t", "dt", "last_dt", "loss", "loss_start", "next_record", "steps", "tries",
+    "t", "dt", "last_dt", "drift", "loss", "loss_start", "next_record", "steps", "tries",
     "largest_output_change", "t_zero",
 )  # fmt: skip
 
+
+_DRIFT = 0.013
+"""Relative movement of weights after which their norms are taken anew."""
 
 _END_OF_TIME = 1e200
 """Steps grow geometrically when nothing moves any more, and would end beyond floats."""
 
 
-@contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """Run CPU work on one thread: matrix products then sum in one order on any machine,
-    and the products of these sizes gain nothing from a second thread."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_num_threads(before)
+def _add(out: Tensor, x: Tensor, factor: float | Tensor) -> None:
+    """out += factor * x, without a temporary."""
+    if isinstance(factor, float):
+        out.add_(x, alpha=factor)
+    else:
+        out.addcmul_(x, factor)
+
+
+def _to_floats(*values: Tensor) -> list[list[float]]:
+    """Values of all members as floats, in one transfer where they come from a GPU."""
+    if values[0].device.type == "cpu":
+        return [value.tolist() for value in values]
+    return torch.stack(values).tolist()
 
 
 class Engine:
@@ -164,14 +172,21 @@ class Engine:
         self.done: dict[int, Member] = {}
         self.queue = list(range(system.members))
         self.active: list[Member] = []
-        self._allocate([])
+        self._sizes = [float(g.stop - g.start) for g in system.groups]
+        self._size = sum(self._sizes) or 1.0
+        self._keep: list[float] = []
+        self._moves: list[float] = []
         self.n = len(y)
+        self._allocate([])
 
     # ------------------------------------------------------------------ the run
 
     def run(self) -> dict[int, Member]:
         """Integrate until the queue is empty; members by index."""
-        with one_thread(self.y.device):
+        # On a CPU one thread: products of these sizes gain nothing from a second one,
+        # and their sums then have one order on any machine.
+        threads = one_thread() if self.y.device.type == "cpu" else nullcontext()
+        with torch.no_grad(), threads:
             self._restore()
             tries = 0
             while self._refill():
@@ -185,101 +200,111 @@ class Engine:
             return self.done
 
     def _attempt(self) -> None:
-        """Try one step of every active member; take it where the rule allows."""
+        """Try one step of every active member; take it where the rule allows.
+
+        Control is plain arithmetic on Python floats, a few per member: for so few numbers
+        that is faster than arrays, and one transfer a step serves all members.
+        """
         members, settings, rule = self.active, self.settings, self.settings.rule
-        t = np.array([m.t for m in members])
-        dt = np.array([m.dt for m in members])
-        dt = self._relax(t, np.minimum(dt, settings.max_time - t))
-        self._move(dt)
+        steps = self._relax([min(m.dt, settings.max_time - m.t) for m in members])
+        self._move(steps)
         f, pull = self.system.evaluate(self.trial.view)
-        F = self._scale * (f - self.f0)
-        change = (F - self.F).abs().flatten(1).amax(1)
-        loss = settings.value(F, self.y).flatten(1).sum(1) / self.n
-        seen = torch.stack((change, loss)).to(torch.float64).cpu().numpy()
-        change, loss = seen[0], seen[1]
-        finite = np.isfinite(change) & np.isfinite(loss)
-        accept = finite & (change <= rule.max_output_change)
-        proposed = rule.next_step(dt, np.where(finite, change, np.nan))
-        if accept.any():
+        F = torch.sub(f, self.f0).mul_(self._scale)
+        inf = math.inf
+        change = torch.linalg.vector_norm((F - self.F).flatten(1), inf, dim=1)
+        loss = settings.value(F, self.y).flatten(1).sum(1)
+        changes, losses = _to_floats(change, loss)
+        accept = [
+            math.isfinite(c) and math.isfinite(v) and c <= rule.max_output_change
+            for c, v in zip(changes, losses, strict=True)
+        ]
+        if any(accept):
             force = settings.slope(F, self.y) * self._force
             pull(force, self.trial_gradient.view)
             self._take(accept, F)
         for e, member in enumerate(members):
             member.tries += 1
-            member.dt = float(proposed[e])
+            member.dt = rule.next_step(steps[e], changes[e])
             if accept[e]:
-                self._advance(member, e, float(dt[e]), float(change[e]), float(loss[e]))
-            elif proposed[e] <= 1e-15 * t[e] or proposed[e] < 1e-290:
-                member.status = Status.TRUNCATED if finite[e] else Status.DIVERGED
+                self._advance(member, e, steps[e], changes[e], losses[e] / self.n)
+            elif member.dt <= 1e-15 * member.t or member.dt < 1e-290:
+                finite = math.isfinite(changes[e]) and math.isfinite(losses[e])
+                member.status = Status.TRUNCATED if finite else Status.DIVERGED
                 member.reason = (
-                    f"no step above {proposed[e]:.1e} was acceptable at t = {t[e]:.3e}"
-                    if finite[e]
-                    else f"the outputs are not finite beyond t = {t[e]:.3e}"
+                    f"no step above {member.dt:.1e} is acceptable at t = {member.t:.3e}"
+                    if finite
+                    else f"the outputs are not finite beyond t = {member.t:.3e}"
                 )
 
-    def _move(self, dt: np.ndarray) -> None:
-        """Put the state after a step of ``dt`` into ``trial``.
+    def _relax(self, steps: list[float]) -> list[float]:
+        """Put the relaxed velocity into ``trial_velocity``; shorten the steps until no
+        group of weights moves by more than the rule allows."""
+        settings, limit = self.settings, self.settings.rule.max_weight_change
+        out = self.trial_velocity.flat
+        while True:
+            keep = [
+                decay(m.t, dt, settings.mu, settings.tau)
+                for m, dt in zip(self.active, steps, strict=True)
+            ]
+            if any(keep):
+                torch.mul(self.velocity.flat, self._factor(keep), out=out)
+                _add(out, self.gradient.flat, self._factor([k - 1.0 for k in keep]))
+            else:
+                torch.neg(self.gradient.flat, out=out)
+            self._keep = keep
+            if not self.system.groups or math.isinf(limit):
+                self._moves = [0.0] * len(steps)
+                return steps
+            speeds = self._relative_speeds(self.trial_velocity)
+            moves = [dt * v for dt, v in zip(steps, speeds, strict=True)]
+            if max(moves) <= limit * (1 + 1e-9):
+                self._moves = moves
+                return steps
+            steps = [
+                dt * min(1.0, limit / max(move, 1e-300))
+                for dt, move in zip(steps, moves, strict=True)
+            ]
+
+    def _move(self, steps: list[float]) -> None:
+        """Put the states after the steps into ``trial``.
 
         Until the loss has halved the motion is smooth, and the velocity in the middle of
-        the step is extrapolated from the last two (Adams-Bashforth): second order for two
-        more passes over the weights. Later the hinge makes the gradient jump from step
-        to step, and there is nothing to extrapolate. The share (1 - keep) leaves alone a
+        the step is extrapolated from the last two (Adams-Bashforth): second order for one
+        more pass over the weights. Later the hinge makes the gradient jump from step to
+        step, and there is nothing to extrapolate. The share (1 - keep) leaves alone a
         velocity with a memory longer than the step, which is smooth already.
         """
-        ahead = np.array(
-            [
-                dt[e] / (2.0 * m.last_dt)
-                if m.steps > 1 and m.loss > 0.5 * m.loss_start
-                else 0.0
-                for e, m in enumerate(self.active)
-            ]
-        )
-        step = self.trial_velocity.flat
-        if ahead.any():
-            t = np.array([m.t for m in self.active])
-            keep = decay(t, dt, self.settings.mu, self.settings.tau)
-            change = self.trial_velocity.flat - self.velocity.flat
-            step = step + self._column(np.minimum(ahead, 1.0) * (1.0 - keep)) * change
-        torch.add(self.state.flat, self._column(dt) * step, out=self.trial.flat)
+        ahead = [
+            min(dt / (2.0 * m.last_dt), 1.0) * (1.0 - keep)
+            if m.steps > 1 and m.loss > 0.5 * m.loss_start
+            else 0.0
+            for m, dt, keep in zip(self.active, steps, self._keep, strict=True)
+        ]
+        out = self.trial.flat
+        now = self._factor([dt * (1.0 + c) for dt, c in zip(steps, ahead, strict=True)])
+        torch.mul(self.trial_velocity.flat, now, out=out)
+        if any(ahead):
+            back = [-dt * c for dt, c in zip(steps, ahead, strict=True)]
+            _add(out, self.velocity.flat, self._factor(back))
+        out.add_(self.state.flat)
 
-    def _relax(self, t: np.ndarray, dt: np.ndarray) -> np.ndarray:
-        """Put the relaxed velocity into ``trial_velocity``; shorten ``dt`` until no group
-        of weights moves by more than the rule allows."""
-        settings, limit = self.settings, self.settings.rule.max_weight_change
-        while True:
-            keep = decay(t, dt, settings.mu, settings.tau)
-            if not keep.any():
-                torch.neg(self.gradient.flat, out=self.trial_velocity.flat)
-            else:
-                torch.lerp(
-                    -self.gradient.flat,
-                    self.velocity.flat,
-                    self._column(keep),
-                    out=self.trial_velocity.flat,
-                )
-            if not self.system.groups or math.isinf(limit):
-                return dt
-            relative = dt * self._relative_speed(self.trial_velocity)
-            if (relative <= limit * (1 + 1e-9)).all():
-                return dt
-            with np.errstate(divide="ignore"):
-                dt = dt * np.minimum(1.0, limit / relative)
-
-    def _take(self, accept: np.ndarray, F: Tensor) -> None:
+    def _take(self, accept: list[bool], F: Tensor) -> None:
         """Make the trial the state, for the members that accepted it."""
-        if accept.all():
+        if all(accept):
             self.state, self.trial = self.trial, self.state
             self.velocity, self.trial_velocity = self.trial_velocity, self.velocity
             self.gradient, self.trial_gradient = self.trial_gradient, self.gradient
             self.F = F
-            self.norms = self._norms(self.state)
-            return
-        rows = torch.as_tensor(np.flatnonzero(accept), device=self.y.device)
-        self.state.flat[rows] = self.trial.flat[rows]
-        self.velocity.flat[rows] = self.trial_velocity.flat[rows]
-        self.gradient.flat[rows] = self.trial_gradient.flat[rows]
-        self.F[rows] = F[rows]
-        self.norms[accept] = self._norms(self.state)[accept]
+        else:
+            rows = [e for e, accepted in enumerate(accept) if accepted]
+            self.state.flat[rows] = self.trial.flat[rows]
+            self.velocity.flat[rows] = self.trial_velocity.flat[rows]
+            self.gradient.flat[rows] = self.trial_gradient.flat[rows]
+            self.F[rows] = F[rows]
+        for e, accepted in enumerate(accept):
+            self.active[e].drift += self._moves[e] if accepted else 0.0
+        if any(member.drift > _DRIFT for member in self.active):
+            self._measure_state()
 
     def _advance(
         self, member: Member, slot: int, dt: float, change: float, loss: float
@@ -390,7 +415,7 @@ class Engine:
         self.f0 = self.system.evaluate(self.system.view(start))[0]
         f, pull = self.system.evaluate(self.state.view)
         self.F = self._scale * (f - self.f0)
-        self.norms = self._norms(self.state)
+        self._measure_state()
         pull(self.settings.slope(self.F, self.y) * self._force, self.gradient.view)
         loss = self.settings.value(self.F, self.y).flatten(1).sum(1) / self.n
         for e in range(first, len(members)):
@@ -411,7 +436,10 @@ class Engine:
         size = float(direction.norm())
         if size == 0.0 or not math.isfinite(size):
             return 1.0
-        speed = float(self._relative_speed(self.gradient)[slot])
+        if not self.system.groups:
+            speed = 0.0
+        else:
+            speed = self._relative_speeds(self.gradient)[slot]
         dt = rule.max_weight_change / speed if speed > 0.0 else math.inf
         probe = 1e-6 * max(float(self.state.flat[slot].norm()), 1.0) / size
         moved = self.state.flat.clone()
@@ -423,32 +451,52 @@ class Engine:
             dt = min(dt, rule.aim * rule.max_output_change / rate)
         return dt if math.isfinite(dt) else probe
 
-    def _relative_speed(self, velocity: Block) -> np.ndarray:
-        """(slots,) largest relative speed of a group of weights.
+    def _measure_state(self) -> None:
+        """Norms of the groups of weights, which relative changes are measured against.
 
         A group far smaller than the rest (a layer that starts at zero, say) is measured
         against a tenth of the root mean square of all weights, or it would creep away
-        from zero by two per cent a step. Weights that are all zero set no limit.
-        """
-        if not velocity.groups:
-            return np.zeros(len(velocity.flat))
-        sizes = np.array([group.shape[1] for group in velocity.groups], dtype=float)
-        with np.errstate(all="ignore"):
-            total = np.square(self.norms).sum(1, keepdims=True) / sizes.sum()
-            norms = np.maximum(self.norms, 0.1 * np.sqrt(total * sizes))
-            speed = self._norms(velocity) / norms
-        # a speed that is not finite sets no limit either: the step itself will fail
-        return np.where(np.isfinite(speed), speed, 0.0).max(1)
+        from zero by one per cent a step. Weights that are all zero set no limit.
 
-    def _norms(self, block: Block) -> np.ndarray:
+        Norms are kept until the weights have moved by ``_DRIFT`` of them, which is all
+        the accuracy that a bound on steps needs.
+        """
+        for member, norms in zip(self.active, self._norms(self.state), strict=True):
+            if member.norms and member.drift <= _DRIFT:
+                continue
+            total = sum(norm * norm for norm in norms) / self._size
+            member.norms = [
+                max(norm, 0.1 * math.sqrt(total * size))
+                for norm, size in zip(norms, self._sizes, strict=True)
+            ]
+            member.drift = 0.0
+
+    def _relative_speeds(self, velocity: Block) -> list[float]:
+        """Largest relative speed of a group of weights, member by member."""
+        return [
+            # a speed that is not finite sets no limit: the step itself will fail
+            max(
+                v / n if n > 0.0 and math.isfinite(v) else 0.0
+                for v, n in zip(speeds, member.norms, strict=True)
+            )
+            for speeds, member in zip(self._norms(velocity), self.active, strict=True)
+        ]
+
+    def _norms(self, block: Block) -> list[list[float]]:
         """(slots, groups) Euclidean norms of the groups of a block."""
         if not block.groups:
-            return np.ones((len(block.flat), 0))
+            return [[] for _ in range(len(block.flat))]
+        if len(block.flat) == 1:  # one call for all groups
+            return [torch.stack(torch._foreach_norm(block.groups)).tolist()]
         norms = [torch.linalg.vector_norm(group, dim=1) for group in block.groups]
-        return torch.stack(norms, dim=1).to(torch.float64).cpu().numpy()
+        return torch.stack(norms, dim=1).tolist()
 
-    def _column(self, values: np.ndarray) -> Tensor:
-        column = torch.as_tensor(values, dtype=self.y.dtype, device=self.y.device)
+    def _factor(self, values: list[float]) -> float | Tensor:
+        """One factor a member, to be multiplied with its state: a plain number for a
+        single member, else a column (slots, 1)."""
+        if len(values) == 1:
+            return values[0]
+        column = torch.tensor(values, dtype=self.y.dtype, device=self.y.device)
         return column.unsqueeze(1)
 
     # ------------------------------------------------------------------ checkpoints
@@ -469,6 +517,7 @@ class Engine:
                 [float(getattr(member, name)) for name in _SCALARS]
             )
             state[f"{key}/t_level"] = np.array(member.t_level)
+            state[f"{key}/norms"] = np.array(member.norms)
             state[f"{key}/words"] = np.array([str(member.status), member.reason])
             assert member.state is not None
             state[f"{key}/state"] = member.state.cpu().numpy().copy()
@@ -487,6 +536,7 @@ class Engine:
                 kind = int if name in ("steps", "tries") else float
                 setattr(member, name, kind(value))
             member.t_level = state[f"{key}/t_level"].tolist()
+            member.norms = state[f"{key}/norms"].tolist()
             member.status, member.reason = (str(w) for w in state[f"{key}/words"])
             prefix = f"{key}/record/"
             member.records = {

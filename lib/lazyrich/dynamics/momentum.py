@@ -221,6 +221,7 @@ class _Weights:
             groups[layer] = slice(begin, span.stop)
             self.size = span.stop
         self.groups = list(groups.values())
+        self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
 
     def start(self, member: int) -> Tensor:
@@ -236,7 +237,7 @@ class _Weights:
         return {k: flat[:, span].view(rows, *shape) for k, span, shape in self.layout}
 
     def evaluate(self, state: Params) -> tuple[Tensor, Callable[[Tensor, Params], Any]]:
-        f, pull = pullback(self.net, state, self.x)
+        f, pull = pullback(self.net, state, self.x, self._work)
         name, _, shape = self.layout[0]
         if state[name].ndim > len(shape):
             return f, pull

@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from lazyrich.core import check
 
 
@@ -55,21 +53,21 @@ class StepRule:
             self.shrink,
         )
 
-    def next_step(self, dt: np.ndarray, output_change: np.ndarray) -> np.ndarray:
+    def next_step(self, dt: float, output_change: float) -> float:
         """Proposed length of the next (or repeated) step, from the change just seen.
 
         Outputs move in proportion to the step, so the length is scaled to the aim; a
         change that is not finite shrinks it by the largest factor.
         """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = self.aim * self.max_output_change / output_change
-        factor = np.where(np.isnan(factor), self.shrink, factor)
-        return dt * np.clip(factor, self.shrink, self.grow)
+        if not math.isfinite(output_change):
+            return dt * self.shrink
+        aim = self.aim * self.max_output_change
+        if output_change <= aim / self.grow:
+            return dt * self.grow
+        return dt * max(aim / output_change, self.shrink)
 
 
-def decay(
-    t: np.ndarray, dt: np.ndarray, mu: float | None, tau: float | None
-) -> np.ndarray:
+def decay(t: float, dt: float, mu: float | None, tau: float | None) -> float:
     """Share of the old velocity that survives a step from t to t + dt.
 
     exp(-dt/tau) for a fixed memory time; for tau = t/mu the exact integral of -dt/tau is
@@ -77,11 +75,8 @@ def decay(
     geiger2020, Eq. 6 and below.
     """
     if mu is not None:
-        with np.errstate(divide="ignore"):
-            return np.exp(-mu * np.log1p(dt / np.maximum(t, 1e-300))) * (t > 0)
-    if tau is None or tau == 0.0:
-        return np.zeros_like(dt)
-    return np.exp(-dt / tau)
+        return math.exp(-mu * math.log1p(dt / t)) if t > 0.0 else 0.0
+    return math.exp(-dt / tau) if tau else 0.0
 
 
 def log_clock(per_decade: float, t: float) -> float:

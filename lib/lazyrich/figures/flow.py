@@ -19,7 +19,9 @@ def tolerances(runs: Mapping[str, Trajectory], alpha_mf: Sequence[float]) -> Fig
     figure, axes = new(1, 2, height=3.6)
     names = [name for name in runs if name != "no weight rule"]
     finest = runs[names[-1]]
-    for axis, title in zip(axes[0], ("half-loss time $t_1$", "kernel change"), strict=True):
+    for axis, title in zip(
+        axes[0], ("half-loss time $t_1$", "kernel change"), strict=True
+    ):
         value = _t1 if title.startswith("half") else _kernel_change
         reference = value(finest)
         for k, a in enumerate(alpha_mf):

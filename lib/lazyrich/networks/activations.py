@@ -34,6 +34,8 @@ class Activation:
         inner, outer: the two scales; ``outer`` gives sigma unit second moment.
         phi: the bare function, tensor to tensor.
         phi_slope: its derivative as a function of ``(u, phi(u))``.
+        phi_into: ``phi`` written into a given tensor, without derivatives: the form that
+            training uses, where fresh memory costs as much as the arithmetic.
         phi_scalar: the same bare function on floats (used by quadrature).
     """
 
@@ -43,6 +45,7 @@ class Activation:
     phi: Callable[[Tensor], Tensor]
     phi_slope: Callable[[Tensor, Tensor], Tensor]
     phi_scalar: Callable[[float], float]
+    phi_into: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, z: Tensor) -> Tensor:
         """sigma(z), element by element."""
@@ -62,6 +65,13 @@ def _softplus(u: Tensor) -> Tensor:
     return functional.softplus(u, beta=1.0, threshold=_SOFTPLUS_THRESHOLD)
 
 
+def _softplus_into(u: Tensor, out: Tensor) -> Tensor:
+    """log(1 + exp(u)) in cheap passes, to an absolute 2e-16 below the threshold; beyond it
+    log(1 + exp(u)) is u to rounding."""
+    torch.clamp(u, max=_SOFTPLUS_THRESHOLD, out=out)
+    return torch.maximum(out.exp_().add_(1.0).log_(), u, out=out)
+
+
 def _gelu_scalar(u: float) -> float:
     return 0.5 * u * (1.0 + math.erf(u / math.sqrt(2.0)))
 
@@ -70,6 +80,15 @@ def _gelu_slope(u: Tensor, phi: Tensor) -> Tensor:
     density = torch.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi)
     return 0.5 * (1.0 + torch.erf(u / math.sqrt(2.0))) + u * density
 
+
+_INTO = {
+    "softplus": _softplus_into,
+    "relu": lambda u, out: torch.clamp(u, min=0.0, out=out),
+    "tanh": lambda u, out: torch.tanh(u, out=out),
+    "erf": lambda u, out: torch.erf(u, out=out),
+    "gelu": lambda u, out: out.copy_(functional.gelu(u)),
+    "linear": lambda u, out: out.copy_(u),
+}
 
 _BARE = {
     "softplus": (_softplus, lambda u, phi: torch.sigmoid(u), _softplus_scalar),
@@ -126,5 +145,11 @@ def activation(name: str, sharpness: float | None = None) -> Activation:
         limit=400,
     )
     return Activation(
-        name, inner, 1.0 / math.sqrt(second_moment), phi, phi_slope, phi_scalar
+        name,
+        inner,
+        1.0 / math.sqrt(second_moment),
+        phi,
+        phi_slope,
+        phi_scalar,
+        _INTO[name],
     )

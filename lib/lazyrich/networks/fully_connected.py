@@ -57,6 +57,13 @@ def _affine(
     return torch.add((b * bias).unsqueeze(-2), product, alpha=a)
 
 
+def _product(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """``left @ right`` into ``out``; what has no member axis is shared by all members."""
+    if out.ndim == 2:
+        return torch.mm(left, right, out=out)
+    return torch.matmul(left, right, out=out)
+
+
 @dataclass(frozen=True)
 class FullyConnected:
     """A fully connected network with ``L`` hidden layers (geiger2020, App. B).
@@ -95,7 +102,7 @@ class FullyConnected:
 
     # ------------------------------------------------------------------ parameters
 
-    @property
+    @cached_property
     def sigma(self) -> Activation:
         """The activation function, with its two scales."""
         return activation(self.activation)
@@ -258,35 +265,88 @@ class FullyConnected:
         return [u / self.sigma.inner for u, _ in self._forward(w, x)]
 
     def pullback(
-        self, w: Mapping[str, Tensor], x: Tensor
+        self, w: Mapping[str, Tensor], x: Tensor, work: Params | None = None
     ) -> tuple[Tensor, Callable[..., Params]]:
         """f(w, x) and the function that carries d loss / d f back to the weights.
+
+        Args:
+            w, x: as in a call.
+            work: a dict in which intermediate tensors are kept and found again by the
+                next call with the same shapes. Fresh memory for every layer costs up to
+                half as much as the arithmetic; with ``work``, ``pull`` is valid until
+                the next call only.
 
         Returns:
             ``f`` and ``pull(g, out=None)``: for ``g`` of the shape of ``f``, the gradient
             of ``sum(g * f)``, as a dict like ``w`` (written into ``out`` if given).
-            Evaluated once, the forward pass serves both.
+            Evaluated once, the forward pass serves both. No derivative flows through
+            either.
         """
-        self._check(w, x)
-        hidden = self._forward(w, x)
-        f = self._readout(w, hidden[-1][1])
+        work = {} if work is None else work
+        if not work or work["u0"].shape[:-1] != (*w["W0"].shape[:-2], x.shape[-2]):
+            self._check(w, x)
+            work.clear()
+            shape = (*w["W0"].shape[:-2], x.shape[-2], self.h)
+            for k in range(self.L):
+                work[f"u{k}"], work[f"z{k}"] = x.new_empty(shape), x.new_empty(shape)
+            work["ones"] = x.new_ones(x.shape[-2])
+            work["delta0"], work["delta1"] = x.new_empty(shape), x.new_empty(shape)
+        sigma = self.sigma
+        with torch.no_grad():
+            z, fold = x, sigma.inner / math.sqrt(self.d)
+            for k in range(self.L):
+                u = work[f"u{k}"]
+                _product(z, w[f"W{k}"].mT, u)
+                if self.bias:
+                    row = sigma.inner * w[f"B{k}"]
+                    row = row if u.ndim == 2 else row.unsqueeze(-2)
+                    torch.add(row, u, alpha=fold, out=u)
+                else:
+                    u.mul_(fold)
+                z = sigma.phi_into(u, work[f"z{k}"])
+                fold = sigma.inner * sigma.outer / math.sqrt(self.h)
+            f = self._readout(w, z)
 
         def pull(g: Tensor, out: Params | None = None) -> Params:
-            grads: Params = {} if out is None else out
-            delta = g.unsqueeze(-1) if self.c == 1 else g
-            for layer in range(self.L, -1, -1):
-                z = x if layer == 0 else hidden[layer - 1][1]
-                fold = (
-                    1.0 / math.sqrt(self.d)
-                    if layer == 0
-                    else self.sigma.outer / math.sqrt(self.h)
-                )
-                self._layer_gradient(grads, layer, delta, z, fold, w)
-                if layer > 0:
-                    delta = self._backward(delta, w[f"W{layer}"], *hidden[layer - 1])
+            grads = (
+                {k: torch.empty_like(v) for k, v in w.items()} if out is None else out
+            )
+            with torch.no_grad():
+                self._pull(g, grads, w, x, work)
             return grads
 
         return f, pull
+
+    def _pull(
+        self, g: Tensor, grads: Params, w: Mapping[str, Tensor], x: Tensor, work: Params
+    ) -> None:
+        """The backward pass. ``delta`` is d loss / d z~ up to the scalar ``scale``, which
+        collects the scales of layers and activations and enters with the gradients."""
+        sigma = self.sigma
+        to_read = sigma.outer / math.sqrt(self.h)
+        delta, scale = (g.unsqueeze(-1) if self.c == 1 else g), 1.0
+        for layer in range(self.L, -1, -1):
+            z = x if layer == 0 else work[f"z{layer - 1}"]
+            fold = scale * (1.0 / math.sqrt(self.d) if layer == 0 else to_read)
+            grad = grads[f"W{layer}"]
+            if grad.ndim == 2:
+                torch.addmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
+                if self.bias:  # a sum over examples is a product with ones, and faster
+                    sums = grads[f"B{layer}"]
+                    torch.addmv(
+                        sums, delta.mT, work["ones"], beta=0.0, alpha=scale, out=sums
+                    )
+            else:
+                z = z.expand(delta.shape[0], *z.shape[-2:])
+                torch.baddbmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
+                if self.bias:
+                    torch.sum(delta, dim=-2, out=grads[f"B{layer}"]).mul_(scale)
+            if layer > 0:
+                u = work[f"u{layer - 1}"]
+                below = work[f"delta{layer % 2}"]
+                _product(delta, w[f"W{layer}"], below)
+                delta = below.mul_(sigma.phi_slope(u, z))
+                scale *= sigma.inner * to_read
 
     def _backward(
         self, delta: Tensor, weight: Tensor, u: Tensor, phi: Tensor
@@ -299,30 +359,6 @@ class FullyConnected:
             return torch.matmul(delta, weight.unsqueeze(-3)).mul_(slope).mul_(fold)
         slope = sigma.phi_slope(u, phi)
         return torch.matmul(delta, weight).mul_(slope).mul_(fold)
-
-    def _layer_gradient(
-        self,
-        grads: Params,
-        layer: int,
-        delta: Tensor,
-        z: Tensor,
-        fold: float,
-        w: Mapping[str, Tensor],
-    ) -> None:
-        name, bias = f"W{layer}", f"B{layer}"
-        grad = grads.get(name)
-        if grad is None:
-            grad = grads[name] = torch.empty_like(w[name])
-        if grad.ndim == 2:
-            torch.addmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
-        else:
-            z = z.expand(delta.shape[0], *z.shape[-2:])
-            torch.baddbmm(grad, delta.mT, z, beta=0.0, alpha=fold, out=grad)
-        if self.bias:
-            if bias in grads:
-                torch.sum(delta, dim=-2, out=grads[bias])
-            else:
-                grads[bias] = delta.sum(-2)
 
     def tangent_factors(
         self, w: Mapping[str, Tensor], x: Tensor

@@ -186,7 +186,10 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
             "weight_change_end": ("member", _last(flow.weight_change, flow.t)),
             "test_error": ("member", array(test_error(F_test, task.y_test))),
             "F_test": (("member", "test_example"), array(F_test, "float32")),
-            "theta_start": (("member", "shown", "shown_too"), array(torch.stack(starts))),
+            "theta_start": (
+                ("member", "shown", "shown_too"),
+                array(torch.stack(starts)),
+            ),
             "theta_end": (("member", "shown", "shown_too"), array(torch.stack(ends))),
         },
         coords={**chunk.coords, "level": list(flow.levels)},
@@ -206,7 +209,9 @@ def shown_points(task: data.Dataset, count: int) -> Tensor:
     return torch.argsort(-y, stable=True)
 
 
-def measure_lazy_limit(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+def measure_lazy_limit(
+    chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint
+) -> xr.Dataset:
     """The alpha to infinity limit: the same flow with the kernel of the start, frozen."""
     settings = chunk.settings
     task = load_data(settings, chunk.device)
@@ -229,7 +234,10 @@ def measure_lazy_limit(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr
     ends = flow.F_test[torch.arange(len(chunk)), last]
     return xr.Dataset(
         {
-            "status": ("member", np.array([s.value for s in flow.status], dtype=object)),
+            "status": (
+                "member",
+                np.array([s.value for s in flow.status], dtype=object),
+            ),
             "t": (("member", "record"), flow.t.numpy()),
             "loss": (("member", "record"), flow.loss.numpy()),
             "t_level": (("member", "level"), flow.t_level.numpy()),

@@ -333,7 +333,9 @@ def linear_response(
             w = net.init(seed)
             with torch.no_grad():
                 dw = net.pullback(w, x)[1](y / len(y))
-                size = 1e-4 / math.sqrt(sum(float(v.square().mean()) for v in dw.values()))
+                size = 1e-4 / math.sqrt(
+                    sum(float(v.square().mean()) for v in dw.values())
+                )
                 plus = ntk(net, {k: v + size * dw[k] for k, v in w.items()}, x_kernel)
                 minus = ntk(net, {k: v - size * dw[k] for k, v in w.items()}, x_kernel)
                 change = (plus - minus).norm() / (2 * size)
@@ -358,7 +360,7 @@ def end_of(flow: Trajectory, curve: str) -> Tensor:
 
 
 def inflated_kernel(x: Tensor, factor: float = 2.0, L: int = 5) -> float:
-    """Eq. 14 on a homogeneous net: relative error of Theta(lambda w) = lambda^(2L) Theta."""
+    """Eq. 14 on a homogeneous net: error of Theta(lambda w) = lambda^(2L) Theta."""
     net = FullyConnected(x.shape[1], 32, L, activation="relu", bias=False)
     w = net.init(0)
     grown = ntk(net, {k: factor * v for k, v in w.items()}, x)

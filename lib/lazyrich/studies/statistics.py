@@ -99,9 +99,7 @@ def collapse_quality(
         curves: by width, (k,) values, usually a logarithm.
         p: exponent of the width in the collapse variable; the paper says 1/2.
     """
-    abscissa = {
-        h: np.log(alpha_mf / np.sqrt(h)) + p * np.log(h) for h in curves
-    }
+    abscissa = {h: np.log(alpha_mf / np.sqrt(h)) + p * np.log(h) for h in curves}
     low = max(a.min() for a in abscissa.values())
     high = min(a.max() for a in abscissa.values())
     grid = np.linspace(low, high, 200)

@@ -2,8 +2,10 @@ r"""Infinite-width covariances and tangent kernels by Gaussian quadrature.
 
 For the networks of geiger2020, App. B, with biases zero at the start but trained:
 
-    q^1(x, x') = x . x' / d,        q^(l+1) = E[sigma(u) sigma(v)],   (u, v) ~ N(0, q^l),
-    Theta^1 = q^1 + 1,              Theta^(l+1) = q^(l+1) + 1 + E[sigma'(u) sigma'(v)] Theta^l.
+    q^1(x, x') = x . x' / d,
+    q^(l+1) = E[sigma(u) sigma(v)] with (u, v) ~ N(0, q^l),
+    Theta^1 = q^1 + 1,
+    Theta^(l+1) = q^(l+1) + 1 + E[sigma'(u) sigma'(v)] Theta^l.
 
 Independent of the library's networks: numpy and a two-dimensional Gauss-Hermite rule.
 """
