@@ -59,6 +59,18 @@ def test_every_example_is_drawn_alike():
     assert np.abs(counts - 200).max() < 5 * 11
 
 
+def test_an_incomplete_round_favours_no_class():
+    labels = np.tile(np.arange(10), 5)
+    drawn = [
+        labels[split(labels, 3, 3, seed)[part]]
+        for seed in range(200)
+        for part in (0, 1)
+    ]
+    counts = np.bincount(np.concatenate(drawn), minlength=10)
+    # 400 draws of 3 out of 10: mean 120, standard deviation below 10.
+    assert np.abs(counts - 120).max() < 5 * 10
+
+
 def test_too_many_examples_are_refused():
     labels = np.array([0] * 10 + [1] * 4)
     with pytest.raises(ValueError, match=r"n_train must be at most 8 \(2 x 4"):
