@@ -76,7 +76,7 @@ def filled(toy, tmp_path_factory):
     return study, folder
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_any_damage_is_reported_set_aside_and_computed_again(filled, data):
     study, sound = filled

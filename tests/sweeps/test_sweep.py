@@ -1,6 +1,9 @@
 """Running in this process: resuming, failing, reporting, loading."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -211,6 +214,33 @@ def test_a_study_that_workers_cannot_import_is_refused(toy, tmp_path, monkeypatc
     monkeypatch.setattr(toy, "measure", lambda chunk, checkpoint: None)
     with pytest.raises(ValueError, match="top of an importable module"):
         run(toy.study(), tmp_path, cluster="local:2")
+
+
+def test_the_core_needs_no_extra_package(toy_path):
+    """On a bare GPU machine sweeps run, and data sets load, without the extras."""
+    code = (
+        "import sys\n"
+        "for name in ('dask', 'distributed', 'pooch', 'PIL', 'sklearn', 'mlxtend',\n"
+        "             'matplotlib', 'papermill'):\n"
+        "    sys.modules[name] = None\n"
+        "import lazyrich.data, toy_study, tempfile\n"
+        "from lazyrich import sweeps\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    for cluster in ('auto', 'local:2'):\n"
+        "        study = toy_study.study(seconds=1000)\n"
+        "        sweeps.run(study, store=folder, cluster=cluster, progress=False)\n"
+        "        sweeps.load(study, store=folder)\n"
+        "        for path in __import__('pathlib').Path(folder).rglob('*.nc'):\n"
+        "            path.unlink()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": toy_path},
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith("'local:2' needs Dask: pip install 'lazyrich[cluster]'"), last
 
 
 def test_the_commands_run_and_report(toy, tmp_path, capsys):
