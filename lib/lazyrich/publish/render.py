@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import nbformat
@@ -13,7 +14,22 @@ from lazyrich.publish.chapter import tags
 INJECTED = "injected-parameters"
 # Keys of a page's header that describe the source, not the executed notebook.
 SOURCE_ONLY = ("jupytext", "needs", "results", "papermill")
-_CELL_FILE = re.compile(r"[^\s'\"<>]*ipykernel_\d+[/\\]\d+\.py")
+_PAGE_LINK = re.compile(r"\]\((?P<path>[\w./-]+)\.md(?P<anchor>#[^)\s]*)?\)")
+_CELL_FILE = re.compile(r"[^\s'\"<>]{0,200}ipykernel_\d+[/\\]\d+\.py")
+
+
+def point_at_notebooks(text: str, names: Collection[str]) -> str:
+    """Links of a page to the chapters ``names``, which are staged as notebooks.
+
+    In the sources they end in ``.md``, as the chapters do there.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        name = found["path"].rpartition("/")[2]
+        ending = ".ipynb" if name in names else ".md"
+        return f"]({found['path']}{ending}{found['anchor'] or ''})"
+
+    return _PAGE_LINK.sub(link, text)
 
 
 def finish(notebook: NotebookNode, source: NotebookNode, root: Path) -> NotebookNode:
@@ -72,7 +88,9 @@ def finish(notebook: NotebookNode, source: NotebookNode, root: Path) -> Notebook
 
 def scrub(text: str, root: Path) -> str:
     """``text`` without the paths of this machine."""
-    text = _CELL_FILE.sub("<cell>", text)
+    # Looked for first: on a megabyte of base64 (a slider) the search takes minutes.
+    if "ipykernel_" in text:
+        text = _CELL_FILE.sub("<cell>", text)
     for path, name in ((root, "."), (Path(sys.prefix), "<python>"), (Path.home(), "~")):
         if len(path.parts) > 1:
             replacement = "" if name == "." else f"{name}/"
