@@ -149,6 +149,21 @@ def test_a_long_chunk_goes_on_from_its_checkpoint(toy, tmp_path, monkeypatch):
     assert sound.computed == 18
 
 
+def test_a_checkpoint_goes_only_when_its_chunk_is_stored(toy, tmp_path):
+    study = toy.study()
+    run(study, tmp_path)
+    store = Store(study, "laptop", tmp_path)
+    first, second = study.chunks("laptop")[:2]
+    for chunk in (first, second):
+        store.checkpoint(chunk).save({"step": 1})
+    (path,) = store.folder.glob(f"{store.key(second.members)}.*.nc")
+    path.write_bytes(b"damaged")
+    store.set_aside(store.look().damaged[0])
+    store.tidy()
+    assert store.checkpoint(first).load() is None
+    assert store.checkpoint(second).load() == {"step": 1}
+
+
 def test_one_thread_is_used_and_the_setting_comes_back(toy, tmp_path, monkeypatch):
     seen = []
     real = toy.measure

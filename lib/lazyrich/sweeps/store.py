@@ -11,6 +11,7 @@ There are no locks. Which members are done is read off the files' coordinates, s
 results stay valid when the chunks are cut otherwise, as they are on another device.
 """
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -105,20 +106,26 @@ class Store:
         return hashlib.sha256(f"{self.spec}\n{values}".encode()).hexdigest()[:16]
 
     def prepare(self) -> None:
-        """Make the folder and prove that it can be written; tidy up after killed runs.
+        """Make the folder and prove that it can be written.
 
         Raises:
             StoreError: it cannot.
         """
         make_folder(self.folder)
-        remove_leftovers(self.folder)
         probe = self.folder / temporary_name()
         write_atomically(probe, b"lazyrich")
         probe.unlink(missing_ok=True)
 
-    def has(self, chunk: Chunk) -> bool:
-        """Whether a file for exactly this chunk is present (it may be damaged)."""
-        return any(self.folder.glob(f"{self.key(chunk.members)}.*.nc"))
+    def tidy(self) -> None:
+        """Delete what killed runs left: halves of files, and checkpoints of stored chunks.
+
+        In a store that cannot be written it all stays.
+        """
+        remove_leftovers(self.folder)
+        for path in self.folder.glob("*.checkpoint"):
+            if any(self.folder.glob(f"{path.stem}.*.nc")):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def checkpoint(self, chunk: Chunk) -> Checkpoint:
         """Where this chunk keeps its state while it runs."""

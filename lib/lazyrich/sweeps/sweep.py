@@ -147,6 +147,7 @@ def run(
     kept = Store(study, scale, store)
     found = kept.look()
     damaged = [kept.set_aside(damage) for damage in found.damaged]
+    kept.tidy()
     grid = [coordinates(member) for member in at.members()]
     done = sum(key in found.status for key in grid)
     chunks = study.chunks(
