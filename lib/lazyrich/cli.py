@@ -12,10 +12,14 @@ from lazyrich import commands
 def parser() -> argparse.ArgumentParser:
     """The complete argument parser, with every sub-command registered."""
     main_parser = argparse.ArgumentParser(prog="lazyrich", description=__doc__)
-    subparsers = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = main_parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND"
+    )
     for found in sorted(pkgutil.iter_modules(commands.__path__), key=lambda m: m.name):
         if not found.name.startswith("_"):
-            importlib.import_module(f"lazyrich.commands.{found.name}").register(subparsers)
+            importlib.import_module(f"lazyrich.commands.{found.name}").register(
+                subparsers
+            )
     return main_parser
 
 
@@ -32,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("lazyrich: interrupted; everything finished so far is stored", file=sys.stderr)
+        print(
+            "lazyrich: interrupted; everything finished so far is stored",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         return 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lazyrich.claims import Check, Measurement, Records, Verdict, problems, scoreboard
 from lazyrich.claims.check import Need, Proof
 from lazyrich.claims.criterion import Criterion
-from lazyrich.claims.verdict import judge
+from lazyrich.claims.verdict import judge, undecided
 
 ID = "geiger-eq9-kernel-exponent-L5"
 EXACT = "geiger-eq1-ntk-definition"
@@ -230,3 +230,25 @@ def test_a_row_as_data_has_all_fields(
         "verdicts": {"laptop": "reproduced", "paper": "needs-gpu"},
         "explanation": None,
     }
+
+
+def test_a_verdict_within_its_spread_may_turn(overlay: Overlay) -> None:
+    """Criterion -1.7 within 0.3: the bounds are -2 and -1.4."""
+    check = overlay[ID]
+
+    def found(slope: float, spread: float) -> Measurement:
+        return replace(measure(slope=slope, ordered=True), spread={"slope": spread})
+
+    assert undecided(check, found(-1.45, 0.1))
+    assert undecided(check, found(-1.35, 0.1))
+    assert not undecided(check, found(-1.7, 0.1))
+    assert not undecided(check, found(-1.0, 0.1))
+    assert not undecided(check, found(-1.35, 0.01))
+    assert not undecided(check, measure(slope=-1.35, ordered=True))
+    unordered = replace(measure(slope=-1.35, ordered=False), spread={"slope": 0.1})
+    assert not undecided(check, unordered)
+    explained = {ID: replace(check, deviates={"laptop": "two widths"})}
+    for slope, wrong in ((-1.35, False), (-1.45, False), (-1.7, True)):
+        now = records(found(slope, 0.1))
+        said = problems(records=now, overlay=explained)
+        assert any("explains a deviation" in line for line in said) is wrong

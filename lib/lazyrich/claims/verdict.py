@@ -1,5 +1,6 @@
 """Verdicts: computed from claim, check and measurement, never typed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,6 +51,31 @@ def failures(check: Check, measurement: Measurement) -> list[str]:
     return [
         n for n, value in measurement.values.items() if not criteria[n].holds(value)
     ]
+
+
+def undecided(check: Check, measurement: Measurement) -> bool:
+    """Whether the verdict hangs on less than the spread of what was measured.
+
+    Then a rerun, on another processor say, may give the other verdict: a measurement
+    that fails does so by no more than its spread in every quantity that fails, or one
+    that passes does so by less than its spread in some quantity.
+    """
+    criteria = check.at(measurement.scale)
+
+    def margin(name: str) -> float:
+        """Distance to the nearest bound in units of the spread; negative if it fails."""
+        value, asked = measurement.values[name], criteria[name]
+        if isinstance(value, bool):
+            return math.inf if asked.holds(value) else -math.inf
+        low, high = asked.interval()
+        room = min(value - low, high - value)
+        width = measurement.spread.get(name, 0.0)
+        return room / width if width else math.copysign(math.inf, room)
+
+    failed = failures(check, measurement)
+    if failed:
+        return all(margin(name) >= -1.0 for name in failed)
+    return any(margin(name) < 1.0 for name in measurement.values)
 
 
 def judge(check: Check, scale: str, measurement: Measurement | None) -> Verdict | None:
@@ -213,12 +239,15 @@ def problems(
         row = _row(ledger()[claim_id], check, records)
         for scale, verdict in row.by_scale.items():
             explained = scale in check.deviates
-            if verdict is Verdict.DEVIATES and not explained:
+            known = row.measurements.get(scale)
+            # where a rerun may turn the verdict, either stands, explained or not
+            open_ = known is not None and fits(check, known) and undecided(check, known)
+            if verdict is Verdict.DEVIATES and not explained and not open_:
                 names = ", ".join(failures(check, row.measurements[scale]))
                 found.append(
                     f"{claim_id}: deviates at {scale} scale in {names}, unexplained"
                 )
-            if verdict is not Verdict.DEVIATES and explained:
+            if verdict is not Verdict.DEVIATES and explained and not open_:
                 found.append(
                     f"{claim_id}: explains a deviation at {scale} scale that the "
                     f"measurement does not show ({verdict or 'not measured'})"

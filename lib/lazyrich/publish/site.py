@@ -62,14 +62,16 @@ def stage(tree: Tree, chapters: Mapping[str, Chapter]) -> list[str]:
                 fresh = render.finish(stored, chapter.notebook(), tree.root)
             except ValueError:
                 continue
+            for cell in fresh.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = render.point_at_notebooks(cell.source, chapters)
             render.write_notebook(path, fresh)
             (tree.executed / f"{page}.md").unlink(missing_ok=True)
         else:
             (tree.executed / f"{page}.ipynb").unlink(missing_ok=True)
-            source = tree.root / f"{page}.md"
-            render.write_text(
-                tree.executed / f"{page}.md", source.read_text(encoding="utf-8")
-            )
+            text = (tree.root / f"{page}.md").read_text(encoding="utf-8")
+            text = render.point_at_notebooks(text, chapters)
+            render.write_text(tree.executed / f"{page}.md", text)
         staged.append(page)
     for source in _companions(tree.root / "book"):
         target = tree.executed / source.relative_to(tree.root)

@@ -47,7 +47,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", depend_on_stamp)
     # Before napoleon, which has the default priority 500.
-    app.connect("autodoc-process-docstring", escape_bars, priority=400)
+    app.connect("autodoc-process-docstring", as_written, priority=400)
     app.connect("autodoc-skip-member", skip_tuple_field)
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", check_page)
@@ -91,10 +91,16 @@ def depend_on_stamp(app: Sphinx, page: str, _source: list[str]) -> None:
 # The library reference
 
 
-def escape_bars(
-    _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
+def as_written(
+    _app: Sphinx, what: str, _name: str, _object: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Show ``|x|`` in a docstring as it stands; reST would read a substitution."""
+    """Show a docstring as it stands.
+
+    In ``|x|`` reST would read a substitution, and in the first line of a property with
+    a colon napoleon would read a type.
+    """
+    if what in {"attribute", "data", "property"}:
+        lines.insert(0, "")
     for number, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]

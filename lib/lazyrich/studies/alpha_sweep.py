@@ -289,11 +289,11 @@ ZERO_LOSS = sweeps.register(
             "laptop": sweeps.Scale(
                 grid={
                     "h": (50,),
-                    "alpha_mf": (1e-3, 1e-2, 1e-1, 1.0, 1e2, 1e4),
+                    "alpha_mf": (1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e2, 1e4),
                     "seed": (0, 1, 2),
                 },
                 settings={
-                    **LAPTOP.settings, "n_train": 100, "mu": 30.0, "stop_loss": 0.0,
+                    **LAPTOP.settings, "n_train": 100, "stop_loss": 0.0,
                 },
             ),
             "paper": sweeps.Scale(

@@ -181,17 +181,20 @@ def memory_and_exponents(
     """Slopes of kernel change and weight change in the feature regime, for each mu."""
     h, found = 30, {}
     net = FullyConnected(x.shape[1], h, 5)
-    w = net.init(0, members=seeds)
+    w = net.init([s for _ in alpha_mf for s in range(seeds)])
+    alpha = [a / math.sqrt(h) for a in alpha_mf for _ in range(seeds)]
+    log_a = np.log(np.array(alpha_mf))
     for mu in mus:
-        kernel, weights = [], []
-        for a in alpha_mf:
-            flow = momentum_flow(
-                net, w, x, y, a / math.sqrt(h), mu=mu, stop_loss=0.1,
-                observe={"kernel": kernel_change(x)},
-            )  # fmt: skip
-            kernel.append(_mean_log_end(flow.observed["kernel"], flow.t))
-            weights.append(_mean_log_end(flow.weight_change, flow.t))
-        log_a = np.log(np.array(alpha_mf))
+        flow = momentum_flow(
+            net, w, x, y, alpha, mu=mu, stop_loss=0.1,
+            observe={"kernel": kernel_change(x)},
+        )  # fmt: skip
+        last = (~flow.t.isnan()).sum(1) - 1
+        moved = flow.weight_change[torch.arange(len(last)), last]
+        kernel, weights = (
+            v.log().reshape(len(alpha_mf), seeds).mean(1).numpy()
+            for v in (end_of(flow, "kernel"), moved)
+        )
         found[mu] = (
             float(np.polyfit(log_a, kernel, 1)[0]),
             float(np.polyfit(log_a, weights, 1)[0]),
@@ -300,21 +303,42 @@ def tolerance_study(
     y: Tensor,
     alpha_mf: Sequence[float],
     rules: dict[str, StepRule],
+    seeds: int,
     h: int = 30,
     L: int = 5,
     stop_loss: float = 0.1,
-) -> dict[str, Trajectory]:
-    """The same runs under several step rules: one net, several alphas, each rule."""
+) -> dict[str, dict[str, np.ndarray]]:
+    """The same runs under several step rules.
+
+    Returns:
+        for every rule ``t1`` and ``kernel_change``, each (len(alpha_mf), seeds), and
+        ``largest_step``.
+    """
     net = FullyConnected(x.shape[1], h, L)
-    w = net.init(0)
-    alpha = [a / math.sqrt(h) for a in alpha_mf]
+    w = net.init([s for _ in alpha_mf for s in range(seeds)])
+    alpha = [a / math.sqrt(h) for a in alpha_mf for _ in range(seeds)]
     observe = {"kernel_change": kernel_change(x)}
-    return {
-        name: momentum_flow(
+    found = {}
+    for name, rule in rules.items():
+        flow = momentum_flow(
             net, w, x, y, alpha, stop_loss=stop_loss, rule=rule, observe=observe
         )
-        for name, rule in rules.items()
-    }
+        shape = (len(alpha_mf), seeds)
+        found[name] = {
+            "t1": flow.t1.reshape(shape).numpy(),
+            "kernel_change": end_of(flow, "kernel_change").reshape(shape).numpy(),
+            "largest_step": np.array(float(flow.largest_output_change.max())),
+        }
+    return found
+
+
+def off_the_finest(
+    runs: dict[str, dict[str, np.ndarray]], quantity: str, rule: str, finest: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ratio of a quantity to the finest run, as (mean, standard error) of its logarithm
+    over seeds, for every value of alpha."""
+    logs = np.log(runs[rule][quantity] / runs[finest][quantity])
+    return logs.mean(1), logs.std(1, ddof=1) / math.sqrt(logs.shape[1])
 
 
 def linear_response(
@@ -345,12 +369,6 @@ def linear_response(
 
 def _rms(z: Tensor) -> float:
     return float(z.square().mean().sqrt())
-
-
-def _mean_log_end(curve: Tensor, t: Tensor) -> float:
-    """Mean over members of the log of the last recorded value."""
-    last = (~t.isnan()).sum(1) - 1
-    return float(curve[torch.arange(len(curve)), last].log().mean())
 
 
 def end_of(flow: Trajectory, curve: str) -> Tensor:
