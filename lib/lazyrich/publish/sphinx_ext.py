@@ -37,6 +37,8 @@ MATHJAX_FILES = (
 STATUS_PAGE = "book/reproducibility"
 _FOOTNOTE = re.compile(r"\[\^[\w-]+\]")
 _EDIT = re.compile(rf"/edit/{BRANCH}/(.+?)\.(?:ipynb|md)$")
+# Stands for a colon while napoleon looks; of the private-use area, so in no text.
+_COLON = "\ue000"
 # Attributes through which a page loads something by itself.
 _LOADING = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 
@@ -48,6 +50,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", depend_on_stamp)
     # Before napoleon, which has the default priority 500.
     app.connect("autodoc-process-docstring", as_written, priority=400)
+    app.connect("autodoc-process-docstring", colon_again, priority=600)
     app.connect("autodoc-skip-member", skip_tuple_field)
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", check_page)
@@ -96,15 +99,22 @@ def as_written(
 ) -> None:
     """Show a docstring as it stands.
 
-    In ``|x|`` reST would read a substitution, and in the first line of a property with
-    a colon napoleon would read a type.
+    In ``|x|`` reST would read a substitution, and before a colon in the first line of a
+    property napoleon would read a type.
     """
-    if what in {"attribute", "data", "property"}:
-        lines.insert(0, "")
+    if what in {"attribute", "data", "property"} and lines:
+        lines[0] = lines[0].replace(": ", f"{_COLON} ")
     for number, line in enumerate(lines):
         parts = line.split("``")
         parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
         lines[number] = "``".join(parts)
+
+
+def colon_again(
+    _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
+) -> None:
+    """Put the colons back that were hidden from napoleon."""
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
 def skip_tuple_field(
