@@ -32,14 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        return 0
     except (ValueError, TypeError, OSError) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "lazyrich: interrupted; everything finished so far is stored",
-            file=sys.stderr,
-        )
+        print("lazyrich: interrupted; what was finished is stored", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0

