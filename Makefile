@@ -4,7 +4,7 @@
 #   make test                                   everything that a clean machine can check
 #   make chapter NAME=alpha_sweep SCALE=paper DEVICE=cuda
 #   make serve                                  look at the book in a browser
-#   make fast | lint | format | bench | lock | clean
+#   make fast | lint | format | cover | bench | lock | clean
 
 SHELL := /bin/bash
 SCALE ?= laptop
@@ -23,7 +23,7 @@ TORCH = $(shell sed -n 's/^\(torch==[^ ]*\)$$/\1/p' requirements/constraints.txt
 RUN = $(BIN)/lazyrich book --scale $(SCALE) --device $(DEVICE) --seed $(SEED) \
 	--jobs $(JOBS)
 
-.PHONY: help install book test fast lint format chapter serve bench lock clean
+.PHONY: help install book test fast lint format chapter serve cover bench lock clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -70,6 +70,10 @@ serve: install
 	@test -f _build/html/index.html || $(MAKE) book
 	@echo "http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# The picture of the README and the front page, from the stored runs of the sweep.
+cover: install
+	$(BIN)/python -m lazyrich.publish.cover
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -1,5 +1,6 @@
 """Parsers, on small files in the real formats, whole and broken."""
 
+import bz2
 import gzip
 
 import numpy as np
@@ -113,3 +114,25 @@ def test_a_broken_image_folder_is_refused(writers, tmp_path):
     (tmp_path / "a" / "0.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(ValueError, match="no readable image"):
         formats.read_image_folder(tmp_path)
+
+
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
+<page><title>Ink</title><ns>0</ns><revision><text>{{Infobox|a={{b}}}}'''Ink''' is a
+[[liquid|fluid]] or [[paste]].&lt;ref&gt;A source&lt;/ref&gt; [[File:Ink.jpg|thumb]]
+== Use ==</text></revision></page>
+<page><title>Inks</title><ns>0</ns><revision><text>
+#REDIRECT [[Ink]]</text></revision></page>
+<page><title>Talk</title><ns>1</ns><revision><text>chatter</text></revision></page>
+</mediawiki>"""
+
+
+def test_wikipedia_dump(tmp_path):
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(bz2.compress(DUMP.encode()))
+    assert formats.read_wikipedia(path) == "ink is a fluid or paste use"
+    path.write_bytes(bz2.compress(b"<mediawiki></mediawiki>"))
+    with pytest.raises(ValueError, match="holds no article"):
+        formats.read_wikipedia(path)
+    path.write_bytes(b"no dump")
+    with pytest.raises(ValueError, match="no Wikipedia dump"):
+        formats.read_wikipedia(path)

@@ -151,6 +151,16 @@ def test_text(writers, tmp_path, home):
         data.load("text8", 1, 1)
 
 
+def test_packaged_wikipedia_is_english_text():
+    text = data.load_text("wikipedia", 100_000)
+    assert len(text) == 100_000
+    assert set(text) <= set("abcdefghijklmnopqrstuvwxyz ")
+    words = text.split()
+    common = max(set(words), key=words.count)
+    assert common == "the"
+    assert 4.0 < sum(map(len, words)) / len(words) < 6.5
+
+
 def test_a_missing_set_says_how_to_get_it(monkeypatch, tmp_path):
     with pytest.raises(data.MissingData, match="lazyrich data cifar10 --fetch or give"):
         data.load("cifar10", 10, 10)

@@ -24,7 +24,7 @@ def pullback(
     own = getattr(net, "pullback", None)
     if own is not None:
         return own(w, x, work)
-    f, vjp = torch.func.vjp(lambda params: net(params, x), dict(w))
+    f, vjp, *_ = torch.func.vjp(lambda params: net(params, x), dict(w))
 
     def pull(g: Tensor, out: Params | None = None) -> Params:
         (grads,) = vjp(g)

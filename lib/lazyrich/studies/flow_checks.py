@@ -37,12 +37,12 @@ def tangent_kernel_routes(x: Tensor, seed: int = 0) -> dict[str, float]:
         w = net.init(seed)
         layers = ntk(net, w, x)
         jacobians = ntk(lambda p, z, net=net: net(p, z), w, x)
-        _, vjp = torch.func.vjp(lambda p, net=net: net(p, x), w)
+        _, vjp, *_ = torch.func.vjp(lambda p, net=net: net(p, x), w)
         columns = []
         for unit in torch.eye(len(x), dtype=F64):
             (direction,) = vjp(unit)
             point = {k: v.detach() for k, v in w.items()}
-            _, column = torch.func.jvp(
+            _, column, *_ = torch.func.jvp(
                 lambda p, net=net: net(p, x), (point,), (direction,)
             )
             columns.append(column)
@@ -177,8 +177,9 @@ def distance_to_gradient_flow(taus: Sequence[float]) -> float:
 
 def memory_and_exponents(
     x: Tensor, y: Tensor, mus: Sequence[float], alpha_mf: Sequence[float], seeds: int
-) -> dict[float, tuple[float, float]]:
-    """Slopes of kernel change and weight change in the feature regime, for each mu."""
+) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """For each mu the slopes of kernel change and weight change against sqrt(h) alpha in
+    the feature regime, (seeds,) each, of the same nets."""
     h, found = 30, {}
     net = FullyConnected(x.shape[1], h, 5)
     w = net.init([s for _ in alpha_mf for s in range(seeds)])
@@ -192,14 +193,17 @@ def memory_and_exponents(
         last = (~flow.t.isnan()).sum(1) - 1
         moved = flow.weight_change[torch.arange(len(last)), last]
         kernel, weights = (
-            v.log().reshape(len(alpha_mf), seeds).mean(1).numpy()
+            np.polyfit(log_a, v.log().reshape(len(alpha_mf), seeds).numpy(), 1)[0]
             for v in (end_of(flow, "kernel"), moved)
         )
-        found[mu] = (
-            float(np.polyfit(log_a, kernel, 1)[0]),
-            float(np.polyfit(log_a, weights, 1)[0]),
-        )
+        found[mu] = kernel, weights
     return found
+
+
+def mean_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """|mean of a - b| over paired seeds, and its standard error."""
+    paired = a - b
+    return abs(float(paired.mean())), float(paired.std(ddof=1) / math.sqrt(len(paired)))
 
 
 def linearised_model(
@@ -215,7 +219,7 @@ def linearised_model(
     w = net.init(seed)
     direction = net.init(seed + 1)
     with torch.no_grad():
-        f, tangent = torch.func.jvp(lambda p: net(p, x), (w,), (direction,))
+        f, tangent, *_ = torch.func.jvp(lambda p: net(p, x), (w,), (direction,))
         # the same derivative, from per-example gradients
         pull = net.pullback(w, x)[1]
         rows = []

@@ -121,7 +121,7 @@ def collapse_exponent(
         best p with its error over seeds, Q(1/2), Q(0), the null of no collapse.
     """
     candidates = np.arange(0.0, 1.0001, 0.01) if powers is None else powers
-    arranged = np.log(variable.transpose("seed", "h", "alpha_mf"))
+    values = np.log(variable.transpose("seed", "h", "alpha_mf").values)
     a = variable["alpha_mf"].values.astype(float)
     widths = [int(h) for h in variable["h"].values]
 
@@ -132,7 +132,6 @@ def collapse_exponent(
     def best(sample: np.ndarray) -> float:
         return float(candidates[np.argmin([quality(sample, p) for p in candidates])])
 
-    values = arranged.values
     found = bootstrap(values, best, f"collapse/{variable.name}", draws=100)
     return found, quality(values, 0.5), quality(values, 0.0)
 

@@ -1,9 +1,11 @@
 r"""The momentum flow tau dv/dt = -(v + g), solved symbolically (geiger2020, Eq. 6)."""
 
+from typing import Any
+
 import sympy as sp
 
 
-def velocity_fixed_memory() -> tuple[sp.Expr, dict[str, sp.Symbol]]:
+def velocity_fixed_memory() -> tuple[Any, dict[str, sp.Symbol]]:
     """v after a step dt with constant gradient g and fixed memory time tau.
 
     Returns the expression in (v0, g, dt, tau) and those symbols; it should read
@@ -12,11 +14,13 @@ def velocity_fixed_memory() -> tuple[sp.Expr, dict[str, sp.Symbol]]:
     s, dt, tau = sp.symbols("s dt tau", positive=True)
     g, v0 = sp.symbols("g v0", real=True)
     v = sp.Function("v")
-    solved = sp.dsolve(sp.Eq(v(s).diff(s), -(v(s) + g) / tau), v(s), ics={v(0): v0})
+    solved: Any = sp.dsolve(
+        sp.Eq(v(s).diff(s), -(v(s) + g) / tau), v(s), ics={v(0): v0}
+    )
     return sp.simplify(solved.rhs.subs(s, dt)), {"v0": v0, "g": g, "dt": dt, "tau": tau}
 
 
-def velocity_growing_memory() -> tuple[sp.Expr, dict[str, sp.Symbol]]:
+def velocity_growing_memory() -> tuple[Any, dict[str, sp.Symbol]]:
     """v after a step from t to t + dt with constant gradient g and tau = t / mu.
 
     Returns the expression in (v0, g, t, dt, mu) and those symbols; it should read
@@ -26,7 +30,7 @@ def velocity_growing_memory() -> tuple[sp.Expr, dict[str, sp.Symbol]]:
     g, v0 = sp.symbols("g v0", real=True)
     v = sp.Function("v")
     equation = sp.Eq(v(s).diff(s), -(mu / s) * (v(s) + g))
-    solved = sp.dsolve(equation, v(s), ics={v(t): v0})
+    solved: Any = sp.dsolve(equation, v(s), ics={v(t): v0})
     symbols = {"v0": v0, "g": g, "t": t, "dt": dt, "mu": mu}
     return sp.simplify(solved.rhs.subs(s, t + dt)), symbols
 
