@@ -57,6 +57,9 @@ def test_no_output_is_an_error_or_leaks_a_path(built: Result) -> None:
         for cell in notebook.cells:
             for output in cell.get("outputs", []):
                 assert output.output_type != "error", f"{name}: {output.evalue}"
+                shown = output.get("data", {})
+                drawn = "<Figure" not in shown.get("text/plain", "") or len(shown) > 1
+                assert drawn, f"{name}: a figure is shown as text"
         _assert_no_place(path.read_text(encoding="utf-8"), name, tree.root)
 
 

@@ -1,6 +1,8 @@
 """The style of figures: colours stay apart, alphas are ordered by lightness."""
 
 import itertools
+import subprocess
+import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -40,12 +42,12 @@ def test_colours_have_contrast_on_white() -> None:
 
 @pytest.mark.parametrize("kind", [None, *DICHROMAT])
 def test_the_first_colours_stay_apart(kind: str | None) -> None:
-    seen = np.array([linear(colour) for colour in COLOURS[:4]])
+    seen = np.array([linear(colour) for colour in COLOURS[:5]])
     if kind:
         seen = seen @ DICHROMAT[kind].T
     seen = np.clip(seen, 0, 1) ** (1 / 2.2)
     for one, other in itertools.combinations(seen, 2):
-        assert np.linalg.norm(one - other) > 0.15
+        assert np.linalg.norm(one - other) > 0.2
 
 
 def test_alpha_is_ordered_by_lightness_whatever_the_order() -> None:
@@ -81,6 +83,19 @@ def test_nothing_outside_changes() -> None:
         assert mpl.rcParams["font.size"] == STYLE["font.size"]
     figures.new(2, 2)
     assert dict(mpl.rcParams) == before
+
+
+def test_a_figure_shows_itself_without_pyplot() -> None:
+    code = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "from lazyrich import figures\n"
+        "shell = InteractiveShell.instance()\n"
+        "figure, axes = figures.new(height=2)\n"
+        "data, _ = shell.display_formatter.format(figure)\n"
+        "assert data['image/png'], sorted(data)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_axes_come_as_an_array_in_the_style() -> None:

@@ -163,6 +163,15 @@ def test_the_table_of_executions(book: Book) -> None:
     assert 'href="reproducibility.html"' in (tree.html / "book/a.html").read_text()
 
 
+def test_exercises_have_no_id_in_common(book: Book) -> None:
+    exercise = ":::{{exercise}} A title\n:label: {0}\nWhat is {0}?\n:::\n"
+    book.chapter("a", "1", prose=exercise.format("one") + "\n" + exercise.format("two"))
+    tree = build(book).tree
+    soup = BeautifulSoup((tree.html / "book/a.html").read_text(), "html.parser")
+    ids = [node["id"] for node in soup.select("article [id]")]
+    assert len(ids) == len(set(ids))
+
+
 def test_raw_html_complaints() -> None:
     assert sphinx_ext.complaints_about_html('<img alt="x" src="data:,">') == []
     assert sphinx_ext.complaints_about_html('<a href="https://x.org">x</a>') == []

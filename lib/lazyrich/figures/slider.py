@@ -15,6 +15,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lazyrich.figures.style import style
+
 MOST_FRAMES = 24
 DPI = 110
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -160,7 +162,8 @@ def _webp(frame: Figure | bytes) -> tuple[bytes, tuple[int, int]]:
     scale = 1.0
     if isinstance(frame, Figure):
         drawn = io.BytesIO()
-        frame.savefig(drawn, format="png", dpi=2 * DPI, metadata={"Software": None})
+        with style():
+            frame.savefig(drawn, format="png", dpi=2 * DPI, metadata={"Software": None})
         content, scale = drawn.getvalue(), 0.5
     elif isinstance(frame, bytes):
         content = frame

@@ -4,6 +4,7 @@ Figures keep a light ground of their own also on a dark page: one picture serves
 themes, and the colours of a map mean the same in each.
 """
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,42 +21,42 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's colours that stay apart for all common forms of colour blindness, and
 # that have contrast on white; yellow is left out.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#56B4E9", "#000000", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Perceptually uniform, monotone in lightness: rich is dark, lazy is light. Its lightest
 # end has too little contrast on white and is cut off.
 ALPHA_MAP = "viridis"
 _LIGHTEST = 0.88
-# Inches; a page is 7.5 inches wide and a figure of this width fills it.
+# Inches; a page is about as wide.
 WIDTH = 7.0
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
-    "axes.labelsize": 12,
+    "axes.labelsize": 13,
     "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 12,
+    "axes.titlesize": 13,
     "axes.titlelocation": "left",
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "figure.figsize": (WIDTH, 4.2),
     "font.family": "DejaVu Sans",
-    "font.size": 12,
+    "font.size": 13,
     "grid.alpha": 0.3,
     "grid.linewidth": 0.6,
     "image.cmap": "viridis",
-    "legend.fontsize": 11,
+    "legend.fontsize": 12,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
     "mathtext.fontset": "dejavusans",
     "savefig.dpi": 150,
     "svg.hashsalt": "lazyrich",
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
 }
 
 
@@ -71,9 +72,23 @@ def style() -> Iterator[None]:
         yield
 
 
+class PageFigure(Figure):
+    """A figure that shows itself, in the style, where it is the value of a cell.
+
+    It needs no pyplot: whether that is active, and with which backend, makes no
+    difference to what a chapter shows.
+    """
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        with style():
+            self.savefig(drawn, format="png", metadata={"Software": None})
+        return drawn.getvalue()
+
+
 def new(
     rows: int = 1, columns: int = 1, *, height: float | None = None, **options: Any
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[PageFigure, np.ndarray]:
     """A figure of page width in the style, and its axes in a ``(rows, columns)`` array.
 
     Unlike ``pyplot.subplots`` it keeps no reference to the figure, so that a notebook
@@ -96,7 +111,7 @@ def new(
     if not (height > 0 and math.isfinite(height)):
         raise ValueError(f"height must be a positive number of inches, got {height!r}")
     with style():
-        figure = Figure(figsize=(WIDTH, height))
+        figure = PageFigure(figsize=(WIDTH, height))
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 

@@ -54,6 +54,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_tuple_field)
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", check_page)
+    app.connect("doctree-resolved", drop_repeated_ids)
     app.connect("html-page-context", add_status, priority=900)
     app.connect("html-page-context", edit_the_source, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -187,6 +188,13 @@ def _complaints(doctree: nodes.document) -> Iterator[tuple[nodes.Node, str]]:
             continue
         for mark in _FOOTNOTE.findall(text.astext()):
             yield text.parent, f"footnote without a text: {mark}"
+
+
+def drop_repeated_ids(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
+    """Remove ids that sphinx-exercise gives to the body of every exercise alike."""
+    for section in doctree.findall(nodes.section):
+        if section["ids"] in (["exercise-content"], ["solution-content"]):
+            section["ids"] = []
 
 
 def check_page(app: Sphinx, doctree: nodes.document, page: str) -> None:
