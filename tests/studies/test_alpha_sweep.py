@@ -82,6 +82,21 @@ def test_the_lazy_limit_is_where_the_sweep_ends(tmp_path):
     )
 
 
+def test_what_comes_after_a_level():
+    t = np.array([[0.0, 1.0, 2.0, 4.0, np.nan]])
+    table = xr.Dataset(
+        {
+            "t": (("member", "record"), t),
+            "kernel_change": (("member", "record"), t**2),
+            "t_level": (("member", "level"), [[2.0]]),
+        },
+        coords={"level": [0.01]},
+    )
+    # grown as t^2 from t = 2 to the end at t = 4: a factor of four
+    found = alpha_sweep.change_after(table, "kernel_change")
+    assert found.values == pytest.approx(np.array([3.0]))
+
+
 def test_untouched_points_count_as_errors():
     y = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
     F = torch.tensor([0.0, -2.0, 3.0, 0.5], dtype=torch.float64)

@@ -90,13 +90,16 @@ def measured(measurement: Measurement, criteria: Criteria) -> str:
 def table(
     head: Iterable[str], rows: Iterable[tuple[Mapping[str, str], list[str]]]
 ) -> str:
-    """An HTML table; each row is its attributes and its cells, already HTML."""
+    """An HTML table; each row is its attributes and its cells, already HTML. A single
+    cell spans the row."""
+    names = list(head)
     lines = ["<table class='claim-table'><thead><tr>"]
-    lines += [f"<th scope='col'>{cell}</th>" for cell in head]
+    lines += [f"<th scope='col'>{cell}</th>" for cell in names]
     lines.append("</tr></thead><tbody>")
     for attributes, cells in rows:
         extra = "".join(f' {k}="{html.escape(v)}"' for k, v in attributes.items())
-        body = "".join(f"<td>{cell}</td>" for cell in cells)
+        span = f" colspan='{len(names)}'" if len(cells) == 1 else ""
+        body = "".join(f"<td{span}>{cell}</td>" for cell in cells)
         lines.append(f"<tr{extra}>{body}</tr>")
     lines.append("</tbody></table>")
     return "".join(lines)

@@ -288,6 +288,6 @@ class VerdictTable:
                 )
             why = check.deviates.get(self._recorder.scale)
             if verdict is Verdict.DEVIATES and why:
-                rows.append(({}, ["", "", "", markup.maths(why), ""]))
+                rows.append(({}, [markup.maths(why)]))
         head = ["claim", "quantity", "measured", "expected", "verdict"]
         return markup.STYLE + markup.table(head, rows)

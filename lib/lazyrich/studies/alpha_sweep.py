@@ -337,3 +337,28 @@ LAZY_LIMIT = sweeps.register(
         chunk_size={"cpu": 3, "cuda": 10},
     )
 )
+
+
+def change_after(table: xr.Dataset, curve: str, level: float = 0.01) -> xr.DataArray:
+    """How much of a curve comes after the loss has fallen to ``level`` of its start: its
+    last value over its value at that time, minus one.
+
+    Args:
+        table: of a study that went on beyond ``level``.
+        curve: ``"kernel_change"`` or ``"weight_change"``.
+        level: one of the recorded levels.
+    """
+
+    def one(t: np.ndarray, y: np.ndarray, at: float) -> float:
+        seen = np.isfinite(t) & (t > 0)
+        then = np.interp(np.log(at), np.log(t[seen]), np.log(y[seen]))
+        return float(y[seen][-1] / np.exp(then) - 1.0)
+
+    return xr.apply_ufunc(
+        one,
+        table["t"],
+        table[curve],
+        table["t_level"].sel(level=level),
+        input_core_dims=[["record"], ["record"], []],
+        vectorize=True,
+    )
