@@ -49,10 +49,12 @@ chapter: install
 	@test -n "$(NAME)" || { echo "which chapter? make chapter NAME=..." >&2; exit 2; }
 	$(RUN) --chapter $(NAME)
 
-# One session and one closing line: first the quick tests on two processes, then, on one
-# of them, whatever executes the book, drives a browser or kills processes.
+# First the quick tests on two processes; then, alone and one by one, whatever executes
+# the book, drives a browser or kills processes.
+SERIAL := book or browser or kill
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 -m "not ($(SERIAL))"
+	$(BIN)/python -m pytest -m "$(SERIAL)"
 
 fast: install
 	$(BIN)/python -m pytest -n 2 -m "not (slow or book or browser or kill)"
