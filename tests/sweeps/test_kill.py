@@ -154,7 +154,7 @@ def test_the_command_is_killed_and_resumed(toy, toy_path, tmp_path, monkeypatch)
             _, errors = process.communicate()
         if kind == signal.SIGINT:
             assert process.returncode == 130
-            assert b"interrupted; everything finished so far is stored" in errors
+            assert b"interrupted; what was finished is stored" in errors
     status = sweeps.status(study, store=tmp_path)
     assert 0 < status.done < status.total
     assert status.damaged == ()
