@@ -3,6 +3,6 @@
 Importing this package registers every study, so that commands find them by name.
 """
 
-from lazyrich.studies import alpha_sweep
+from lazyrich.studies import alpha_sweep, flow_checks, statistics
 
-__all__ = ["alpha_sweep"]
+__all__ = ["alpha_sweep", "flow_checks", "statistics"]
