@@ -5,6 +5,19 @@ from typing import Any
 import sympy as sp
 
 
+def _solution(right: Any, s: sp.Symbol, v: Any, start: Any, v0: sp.Symbol) -> Any:
+    """The v(s) with dv/ds = right and v(start) = v0, for ``right`` linear in v.
+
+    The constant is found by hand and nothing is simplified: sympy would try random
+    numbers for the symbols, and powers of them can take all time and memory there is.
+    """
+    equation = sp.Eq(v(s).diff(s), right)
+    general: Any = sp.dsolve(equation, v(s), hint="1st_linear", simplify=False)
+    constant = sp.Symbol("C1")
+    (found,) = sp.linsolve([general.rhs.subs(s, start) - v0], constant).args[0]
+    return general.rhs.subs(constant, found).doit().rewrite(sp.Pow)
+
+
 def velocity_fixed_memory() -> tuple[Any, dict[str, sp.Symbol]]:
     """v after a step dt with constant gradient g and fixed memory time tau.
 
@@ -14,10 +27,9 @@ def velocity_fixed_memory() -> tuple[Any, dict[str, sp.Symbol]]:
     s, dt, tau = sp.symbols("s dt tau", positive=True)
     g, v0 = sp.symbols("g v0", real=True)
     v = sp.Function("v")
-    solved: Any = sp.dsolve(
-        sp.Eq(v(s).diff(s), -(v(s) + g) / tau), v(s), ics={v(0): v0}
-    )
-    return sp.simplify(solved.rhs.subs(s, dt)), {"v0": v0, "g": g, "dt": dt, "tau": tau}
+    solved = _solution(-(v(s) + g) / tau, s, v, 0, v0)
+    symbols = {"v0": v0, "g": g, "dt": dt, "tau": tau}
+    return sp.expand(solved.subs(s, dt), power_exp=False), symbols
 
 
 def velocity_growing_memory() -> tuple[Any, dict[str, sp.Symbol]]:
@@ -29,10 +41,9 @@ def velocity_growing_memory() -> tuple[Any, dict[str, sp.Symbol]]:
     s, t, dt, mu = sp.symbols("s t dt mu", positive=True)
     g, v0 = sp.symbols("g v0", real=True)
     v = sp.Function("v")
-    equation = sp.Eq(v(s).diff(s), -(mu / s) * (v(s) + g))
-    solved: Any = sp.dsolve(equation, v(s), ics={v(t): v0})
+    solved = _solution(-(mu / s) * (v(s) + g), s, v, t, v0)
     symbols = {"v0": v0, "g": g, "t": t, "dt": dt, "mu": mu}
-    return sp.simplify(solved.rhs.subs(s, t + dt)), symbols
+    return sp.expand(solved.subs(s, t + dt), power_exp=False), symbols
 
 
 def memory_integral() -> tuple[sp.Expr, sp.Expr]:
