@@ -14,7 +14,8 @@ def _solution(right: Any, s: sp.Symbol, v: Any, start: Any, v0: sp.Symbol) -> An
     equation = sp.Eq(v(s).diff(s), right)
     general: Any = sp.dsolve(equation, v(s), hint="1st_linear", simplify=False)
     constant = sp.Symbol("C1")
-    (found,) = sp.linsolve([general.rhs.subs(s, start) - v0], constant).args[0]
+    constants: Any = sp.linsolve([general.rhs.subs(s, start) - v0], constant)
+    ((found,),) = constants
     return general.rhs.subs(constant, found).doit().rewrite(sp.Pow)
 
 
