@@ -1,12 +1,14 @@
 """Networks as pure functions: a frozen description, ``init`` and ``net(w, x)``."""
 
 from lazyrich.networks.activations import ACTIVATIONS, Activation, activation
+from lazyrich.networks.deep_linear import DeepLinear
 from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
 from lazyrich.networks.module import ModuleNet, from_module
 
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "DeepLinear",
     "FullyConnected",
     "ModuleNet",
     "TangentFactor",

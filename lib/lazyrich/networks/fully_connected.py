@@ -23,8 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lazyrich.core import check, rng
+from lazyrich.core import check
 from lazyrich.networks.activations import Activation, activation
+from lazyrich.networks.initial import normal_weights
 
 Params = dict[str, Tensor]
 
@@ -146,41 +147,8 @@ class FullyConnected:
             TypeError, ValueError: seeds that are not integers >= 0, an empty sequence, or
                 ``members`` beside a sequence of seeds.
         """
-        place = check.device("device", device)
-        if not dtype.is_floating_point:
-            raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
-        if isinstance(seed, Sequence):
-            if members is not None:
-                raise ValueError(
-                    "members must be None when seed is a sequence of seeds"
-                )
-            if not seed:
-                raise ValueError("seed must hold at least one seed, got an empty one")
-            seeds, batched = list(seed), True
-        elif members is None:
-            seeds, batched = [seed], False
-        else:
-            first = check.positive_int("seed", seed, least=0)
-            count = check.positive_int("members", members)
-            seeds, batched = [first + k for k in range(count)], True
-        seeds = [check.positive_int("seed", s, least=0) for s in seeds]
-        w: Params = {}
-        for name, shape in self.shapes.items():
-            if name.startswith("B"):
-                value = torch.zeros((len(seeds), *shape), dtype=torch.float64)
-            else:
-                draws = [
-                    torch.randn(
-                        shape,
-                        generator=rng.generator(f"init/{name}", s),
-                        dtype=torch.float64,
-                    )
-                    for s in seeds
-                ]
-                value = torch.stack(draws)
-            value = value if batched else value[0]
-            w[name] = value.to(device=place, dtype=dtype)
-        return w
+        scales = {name: 1.0 if name.startswith("W") else 0.0 for name in self.shapes}
+        return normal_weights(self.shapes, scales, seed, members, dtype, device)
 
     def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
         """The number of members of ``w``, ``None`` without a member axis.

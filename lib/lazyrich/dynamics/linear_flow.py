@@ -1,0 +1,191 @@
+r"""Gradient flow of deep linear networks, in closed form for the right-hand side.
+
+All a linear net W^(D-1) ... W^0 learns from is the negative gradient G of the loss with
+respect to its end-to-end map, so that (atanasov2022, Eqs. 4 and 9)
+
+    dW^l/dt = rate_l (W^(D-1) ... W^(l+1))^T G (W^(l-1) ... W^0)^T.
+
+For the square loss with teacher B and covariance Sigma = (1/n) sum x x^T it closes
+without any data, G = (B - product) Sigma; any other loss enters through ``force``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from lazyrich.core import check
+
+Force = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LinearFlow:
+    """A trajectory of a deep linear net.
+
+    Attributes:
+        t: (m,) times.
+        w: the layers along the way, ``W0`` ... each (m, fan_out, fan_in).
+        product: the end-to-end map, (m, c, d).
+        evaluations: how often the right-hand side was computed.
+    """
+
+    t: Tensor
+    w: dict[str, Tensor]
+    product: Tensor
+    evaluations: int
+
+    def at(self, index: int) -> dict[str, Tensor]:
+        """The weights at one time."""
+        return {name: value[index] for name, value in self.w.items()}
+
+
+def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
+    """The force (B - product) Sigma of the loss 1/2 tr (B - P) Sigma (B - P)^T.
+
+    Args:
+        target: the teacher B, (d,) or (c, d).
+        covariance: Sigma (d, d), symmetric; the identity (whitened data) by default.
+
+    Raises:
+        TypeError, ValueError: tensors of the wrong form.
+    """
+    check.tensor("target", target, ndim=(1, 2))
+    b = target.reshape(-1, target.shape[-1]).numpy().astype(np.float64)
+    if covariance is None:
+        return lambda product: b - product
+    check.tensor("covariance", covariance, shape=(b.shape[1], b.shape[1]))
+    sigma = covariance.numpy().astype(np.float64)
+    return lambda product: (b - product) @ sigma
+
+
+def data_force(
+    x: Tensor, y: Tensor, slope: Callable[[Tensor, Tensor], Tensor]
+) -> Force:
+    """The force -(1/n) sum_mu l'(f_mu, y_mu) x_mu^T of a pointwise loss on data.
+
+    Args:
+        x: inputs (n, d).
+        y: targets (n,), one output.
+        slope: d l / d f, element by element, such as ``losses.loss("square").slope``.
+
+    Raises:
+        TypeError, ValueError: tensors of the wrong form.
+    """
+    check.tensor("x", x, ndim=2)
+    check.tensor("y", y, shape=(len(x),), like=x)
+    points = x.numpy()
+
+    def force(product: np.ndarray) -> np.ndarray:
+        f = torch.from_numpy(points @ product[0])
+        return -(slope(f, y).numpy() @ points)[None] / len(points)
+
+    return force
+
+
+def linear_flow(
+    w: Mapping[str, Tensor],
+    force: Force | Tensor,
+    t: Sequence[float] | np.ndarray | Tensor,
+    *,
+    rates: Sequence[float] | None = None,
+    rtol: float = 1e-9,
+) -> LinearFlow:
+    """Integrate a deep linear net in continuous time.
+
+    A Runge-Kutta method of order 8 with adaptive steps; its absolute tolerance is
+    ``rtol`` times the typical size of the initial weights, so that a start at scale
+    1e-6 is as accurate as one at scale 1.
+
+    Args:
+        w: initial layers ``W0`` ... ``W{D-1}``, float64, on the CPU, no leading axis.
+        force: product (c, d) -> minus the gradient of the loss with respect to it, as
+            from ``square_force`` or ``data_force``; a tensor B, (d,) or (c, d), is short
+            for ``square_force(B)``.
+        t: times, increasing, the first >= 0; the flow starts at time 0.
+        rates: learning rate of every layer, from the input up; ones by default.
+        rtol: relative accuracy of a step.
+
+    Raises:
+        TypeError, ValueError: layers that do not chain, times that do not increase,
+            rates that are not positive.
+        RuntimeError: the integrator gave up.
+    """
+    names = [f"W{layer}" for layer in range(len(w))]
+    if not isinstance(w, Mapping) or not w or set(w) != set(names):
+        raise ValueError(f"w must hold W0, W1, ...; got {list(w)!r}")
+    for name in names:
+        check.tensor(f"w[{name!r}]", w[name], ndim=2)
+    for lower, upper in zip(names[:-1], names[1:], strict=True):
+        if w[upper].shape[1] != w[lower].shape[0]:
+            raise ValueError(
+                f"w must chain: {upper} {tuple(w[upper].shape)} does not fit on "
+                f"{lower} {tuple(w[lower].shape)}"
+            )
+    if rates is None:
+        rates = (1.0,) * len(names)
+    if len(rates) != len(names):
+        raise ValueError(
+            f"rates must hold one number for each of {len(names)} layers, "
+            f"got {len(rates)}"
+        )
+    eta = [check.real("rates", rate, above=0.0) for rate in rates]
+    rtol = check.real("rtol", rtol, above=0.0)
+    pull = square_force(force) if isinstance(force, Tensor) else force
+    times = np.asarray(t, dtype=np.float64)
+    if (
+        times.ndim != 1
+        or times.size == 0
+        or times[0] < 0
+        or np.any(np.diff(times) <= 0)
+    ):
+        raise ValueError("t must be increasing times, the first of them >= 0")
+
+    shapes = [tuple(w[name].shape) for name in names]
+    ends = np.cumsum([rows * columns for rows, columns in shapes])
+    starts = ends - [rows * columns for rows, columns in shapes]
+
+    def layers(flat: np.ndarray) -> list[np.ndarray]:
+        return [
+            flat[a:b].reshape(shape)
+            for a, b, shape in zip(starts, ends, shapes, strict=True)
+        ]
+
+    def velocity(_time: float, flat: np.ndarray) -> np.ndarray:
+        chain = layers(flat)
+        below = [chain[0]]
+        for weight in chain[1:]:
+            below.append(weight @ below[-1])
+        back = pull(below[-1])  # (product of the layers above)^T G, from the top down
+        out = np.empty_like(flat)
+        grads = layers(out)
+        for k in range(len(chain) - 1, 0, -1):
+            np.matmul(back, below[k - 1].T, out=grads[k])
+            grads[k] *= eta[k]
+            back = chain[k].T @ back
+        np.multiply(back, eta[0], out=grads[0])
+        return out
+
+    start = np.concatenate(
+        [w[name].numpy().astype(np.float64).ravel() for name in names]
+    )
+    size = float(np.sqrt(np.mean(start**2)))
+    solution = solve_ivp(
+        velocity, (0.0, float(times[-1])), start, "DOP853", t_eval=times,
+        rtol=rtol, atol=max(rtol * size, 1e-300),
+    ) if times[-1] > 0 else None  # fmt: skip
+    if solution is not None and not solution.success:
+        raise RuntimeError(f"the flow could not be integrated: {solution.message}")
+    path = start[:, None] if solution is None else solution.y
+    found = {
+        name: torch.from_numpy(path[a:b].T.reshape(-1, *shape).copy())
+        for name, a, b, shape in zip(names, starts, ends, shapes, strict=True)
+    }
+    product = found["W0"]
+    for name in names[1:]:
+        product = found[name] @ product
+    evaluations = 0 if solution is None else int(solution.nfev)
+    return LinearFlow(torch.from_numpy(times.copy()), found, product, evaluations)
