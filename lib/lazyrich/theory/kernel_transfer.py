@@ -23,16 +23,20 @@ def effective_ridge(eigenvalues: Array, n: float, ridge: float = 0.0) -> float:
     determine every coefficient.
     """
     eigenvalues = np.asarray(eigenvalues, dtype=float)
+    eigenvalues = eigenvalues[eigenvalues > 0]
     if n == 0:
         return float(ridge + eigenvalues.sum())
-    if ridge == 0.0 and n >= np.count_nonzero(eigenvalues):
+    if ridge == 0.0 and n >= len(eigenvalues):
         return 0.0
 
     def excess(kappa: float) -> float:
         return ridge / kappa + np.sum(eigenvalues / (eigenvalues * n + kappa)) - 1.0
 
+    # every term grows with its eigenvalue, and none exceeds lambda_k / kappa
+    low = max(ridge, float(eigenvalues.min()) * (len(eigenvalues) - n))
     top = ridge + float(eigenvalues.sum())
-    return float(brentq(excess, 1e-14 * top, 2.0 * top, xtol=1e-15, rtol=1e-14))  # type: ignore
+    solved = brentq(excess, low * (1 - 1e-9), top * (1 + 1e-9), xtol=1e-15, rtol=1e-14)
+    return float(solved)  # type: ignore
 
 
 def generalisation_error(
