@@ -1,10 +1,14 @@
 """Training as a differential equation: momentum gradient flow and its frozen limit."""
 
 from lazyrich.dynamics.frozen import frozen_flow
+from lazyrich.dynamics.gradient_flow import WeightFlow, gradient_flow
+from lazyrich.dynamics.hinge_path import hinge_path
+from lazyrich.dynamics.kernel_flow import KernelFlow, kernel_flow
 from lazyrich.dynamics.linear_flow import (
     LinearFlow,
     data_force,
     linear_flow,
+    linear_velocity,
     square_force,
 )
 from lazyrich.dynamics.momentum import momentum_flow
@@ -12,13 +16,18 @@ from lazyrich.dynamics.step import StepRule
 from lazyrich.dynamics.trajectory import Status, Trajectory
 
 __all__ = [
+    "KernelFlow",
     "LinearFlow",
     "Status",
     "StepRule",
     "Trajectory",
+    "WeightFlow",
     "data_force",
     "frozen_flow",
+    "gradient_flow",
+    "kernel_flow",
     "linear_flow",
+    "linear_velocity",
     "momentum_flow",
     "square_force",
 ]

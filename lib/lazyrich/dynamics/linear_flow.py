@@ -86,6 +86,27 @@ def data_force(
     return force
 
 
+def linear_velocity(
+    w: Mapping[str, Tensor],
+    force: Force | Tensor,
+    rates: Sequence[float] | None = None,
+) -> dict[str, Tensor]:
+    """dW^l/dt of every layer at one point of weight space (atanasov2022, Eqs. 4 and 9).
+
+    Args:
+        w, force, rates: as in ``linear_flow``.
+
+    Raises:
+        TypeError, ValueError: as in ``linear_flow``.
+    """
+    eta = _checked_rates(w, rates)
+    pull = square_force(force) if isinstance(force, Tensor) else force
+    chain = [w[f"W{layer}"].numpy() for layer in range(len(w))]
+    grads = [np.empty_like(weight) for weight in chain]
+    _velocity(chain, pull, eta, grads)
+    return {f"W{layer}": torch.from_numpy(g) for layer, g in enumerate(grads)}
+
+
 def linear_flow(
     w: Mapping[str, Tensor],
     force: Force | Tensor,
@@ -114,36 +135,11 @@ def linear_flow(
             rates that are not positive.
         RuntimeError: the integrator gave up.
     """
+    eta = _checked_rates(w, rates)
     names = [f"W{layer}" for layer in range(len(w))]
-    if not isinstance(w, Mapping) or not w or set(w) != set(names):
-        raise ValueError(f"w must hold W0, W1, ...; got {list(w)!r}")
-    for name in names:
-        check.tensor(f"w[{name!r}]", w[name], ndim=2)
-    for lower, upper in zip(names[:-1], names[1:], strict=True):
-        if w[upper].shape[1] != w[lower].shape[0]:
-            raise ValueError(
-                f"w must chain: {upper} {tuple(w[upper].shape)} does not fit on "
-                f"{lower} {tuple(w[lower].shape)}"
-            )
-    if rates is None:
-        rates = (1.0,) * len(names)
-    if len(rates) != len(names):
-        raise ValueError(
-            f"rates must hold one number for each of {len(names)} layers, "
-            f"got {len(rates)}"
-        )
-    eta = [check.real("rates", rate, above=0.0) for rate in rates]
     rtol = check.real("rtol", rtol, above=0.0)
     pull = square_force(force) if isinstance(force, Tensor) else force
-    times = np.asarray(t, dtype=np.float64)
-    if (
-        times.ndim != 1
-        or times.size == 0
-        or times[0] < 0
-        or np.any(np.diff(times) <= 0)
-    ):
-        raise ValueError("t must be increasing times, the first of them >= 0")
-
+    times = increasing_times(t)
     shapes = [tuple(w[name].shape) for name in names]
     ends = np.cumsum([rows * columns for rows, columns in shapes])
     starts = ends - [rows * columns for rows, columns in shapes]
@@ -155,37 +151,76 @@ def linear_flow(
         ]
 
     def velocity(_time: float, flat: np.ndarray) -> np.ndarray:
-        chain = layers(flat)
-        below = [chain[0]]
-        for weight in chain[1:]:
-            below.append(weight @ below[-1])
-        back = pull(below[-1])  # (product of the layers above)^T G, from the top down
         out = np.empty_like(flat)
-        grads = layers(out)
-        for k in range(len(chain) - 1, 0, -1):
-            np.matmul(back, below[k - 1].T, out=grads[k])
-            grads[k] *= eta[k]
-            back = chain[k].T @ back
-        np.multiply(back, eta[0], out=grads[0])
+        _velocity(layers(flat), pull, eta, layers(out))
         return out
 
-    start = np.concatenate(
-        [w[name].numpy().astype(np.float64).ravel() for name in names]
-    )
+    start = np.concatenate([w[name].numpy().ravel() for name in names])
     size = float(np.sqrt(np.mean(start**2)))
     solution = solve_ivp(
-        velocity, (0.0, float(times[-1])), start, "DOP853", t_eval=times,
+        velocity, (0.0, float(times[-1])), start, "DOP853", times,
         rtol=rtol, atol=max(rtol * size, 1e-300),
-    ) if times[-1] > 0 else None  # fmt: skip
-    if solution is not None and not solution.success:
+    )  # fmt: skip
+    if not solution.success:
         raise RuntimeError(f"the flow could not be integrated: {solution.message}")
-    path = start[:, None] if solution is None else solution.y
     found = {
-        name: torch.from_numpy(path[a:b].T.reshape(-1, *shape).copy())
+        name: torch.from_numpy(solution.y[a:b].T.reshape(-1, *shape).copy())
         for name, a, b, shape in zip(names, starts, ends, shapes, strict=True)
     }
     product = found["W0"]
     for name in names[1:]:
         product = found[name] @ product
-    evaluations = 0 if solution is None else int(solution.nfev)
-    return LinearFlow(torch.from_numpy(times.copy()), found, product, evaluations)
+    return LinearFlow(torch.from_numpy(times), found, product, int(solution.nfev))
+
+
+def increasing_times(t: Sequence[float] | np.ndarray | Tensor) -> np.ndarray:
+    """``t`` as a new array of float64.
+
+    Raises:
+        ValueError: no times, the first below 0, or times that do not increase.
+    """
+    times = np.array(t, dtype=np.float64)
+    good = times.ndim == 1 and times.size > 0 and np.all(np.diff(times) > 0)
+    if not good or times[0] < 0 or not np.all(np.isfinite(times)):
+        raise ValueError("t must be increasing times, the first of them >= 0")
+    return times
+
+
+def _velocity(
+    chain: list[np.ndarray], pull: Force, eta: list[float], out: list[np.ndarray]
+) -> None:
+    below = [chain[0]]
+    for weight in chain[1:]:
+        below.append(weight @ below[-1])
+    back = pull(below[-1])  # (product of the layers above)^T G, from the top down
+    for k in range(len(chain) - 1, 0, -1):
+        np.matmul(back, below[k - 1].T, out=out[k])
+        out[k] *= eta[k]
+        back = chain[k].T @ back
+    np.multiply(back, eta[0], out=out[0])
+
+
+def _checked_rates(
+    w: Mapping[str, Tensor], rates: Sequence[float] | None
+) -> list[float]:
+    """One rate a layer, after a look at whether the layers chain."""
+    names = [f"W{layer}" for layer in range(len(w))]
+    if not isinstance(w, Mapping) or not w or set(w) != set(names):
+        raise ValueError(f"w must hold W0, W1, ...; got {list(w)!r}")
+    for name in names:
+        check.tensor(f"w[{name!r}]", w[name], ndim=2)
+        if w[name].dtype != torch.float64:
+            raise ValueError(f"w[{name!r}] must be float64, got {w[name].dtype}")
+    for lower, upper in zip(names[:-1], names[1:], strict=True):
+        if w[upper].shape[1] != w[lower].shape[0]:
+            raise ValueError(
+                f"w must chain: {upper} {tuple(w[upper].shape)} does not fit on "
+                f"{lower} {tuple(w[lower].shape)}"
+            )
+    rates = (1.0,) * len(names) if rates is None else rates
+    if len(rates) != len(names):
+        raise ValueError(
+            f"rates must hold one number for each of {len(names)} layers, "
+            f"got {len(rates)}"
+        )
+    return [check.real("rates", rate, above=0.0) for rate in rates]

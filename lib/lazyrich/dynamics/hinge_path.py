@@ -1,0 +1,403 @@
+r"""The hinge flow of a frozen kernel, followed exactly from kink to kink.
+
+With margins m = y F, Q = y Theta y^T and the hinge loss, gradient flow in function space
+(geiger2020, Eqs. 25-26, without momentum) reads
+
+    dm/dt = (1/n) Q s,    s_i = 1 where m_i < 1,  s_i = 0 where m_i > 1,
+
+and s_i in [0, 1] where m_i = 1: a pattern that reaches the margin and is pushed back by
+the others *slides* along it, with the force that keeps it there. Between events s is
+constant and m is a straight line, so the flow is a finite sequence of straight pieces; no
+time step is chosen and no tolerance enters. Stepping through the kinks chatters instead:
+every sliding pattern crosses the margin at every step.
+
+What carries the solution is the impulse p(t) = int_0^t s dt': F = Theta (y p) / n at any
+point, also at test points.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.dynamics.momentum import LEVELS
+from lazyrich.dynamics.step import log_clock
+from lazyrich.dynamics.trajectory import Status, Trajectory
+
+BELOW, SLIDING, ABOVE = -1, 0, 1
+
+_REFRESH = 64
+"""Rank-one updates after which the inverse is computed anew: they lose digits slowly."""
+
+
+class Sliding:
+    """The inverse of Q restricted to the sliding patterns, kept by rank-one updates.
+
+    Adding or removing a pattern costs O(k^2) for k sliding ones, where a fresh
+    factorisation costs O(k^3).
+    """
+
+    def __init__(self, Q: np.ndarray) -> None:
+        self.Q = Q
+        self.members: list[int] = []
+        self._inverse = np.empty((0, 0))
+        self._updates = 0
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def solve(self, column: np.ndarray) -> np.ndarray:
+        """Q_SS^-1 times ``column`` (k,)."""
+        return self._inverse @ column
+
+    def schur(self, j: int) -> float:
+        """Q_jj - Q_jS Q_SS^-1 Q_Sj: how strongly j moves itself with the others held."""
+        column = self.Q[self.members, j]
+        return float(self.Q[j, j] - column @ (self._inverse @ column))
+
+    def add(self, j: int) -> None:
+        column = self.Q[self.members, j]
+        solved = self._inverse @ column
+        schur = float(self.Q[j, j] - column @ solved)
+        k = len(self.members)
+        grown = np.empty((k + 1, k + 1))
+        grown[:k, :k] = self._inverse + np.outer(solved, solved / schur)
+        grown[:k, k] = grown[k, :k] = -solved / schur
+        grown[k, k] = 1.0 / schur
+        self._inverse = grown
+        self.members.append(j)
+        self._count()
+
+    def remove(self, j: int) -> None:
+        at = self.members.index(j)
+        keep = np.arange(len(self.members)) != at
+        column = self._inverse[keep, at]
+        pivot = self._inverse[at, at]
+        self._inverse = self._inverse[np.ix_(keep, keep)]
+        self._inverse -= np.outer(column, column / pivot)
+        self.members.pop(at)
+        self._count()
+
+    def _count(self) -> None:
+        self._updates += 1
+        if self._updates >= _REFRESH:
+            self._updates = 0
+            if self.members:
+                self._inverse = np.linalg.inv(
+                    self.Q[np.ix_(self.members, self.members)]
+                )
+
+
+class HingePath:
+    """Margins under a frozen Q, advanced event by event.
+
+    Attributes:
+        m: (n,) margins y F now.
+        s: (n,) forces in [0, 1].
+        p: (n,) impulse, the integral of s over time since the start.
+        t: time since the start.
+        events: how often a pattern has reached the margin.
+        stuck: whether nothing can move any more although the loss is not zero.
+    """
+
+    def __init__(self, Q: np.ndarray, m: np.ndarray) -> None:
+        self.Q, self.n = Q, len(m)
+        self.m = m.astype(float).copy()
+        self.side = np.where(self.m < 1.0, BELOW, ABOVE)
+        self.s = (self.side == BELOW).astype(float)
+        self.p = np.zeros(self.n)
+        self.t, self.events, self.stuck = 0.0, 0, False
+        self.sliding = Sliding(Q)
+        self.v = Q @ self.s / self.n
+        # a pattern that sits on the margin at the start has to be placed like one
+        # that arrives there
+        for j in np.flatnonzero(self.m == 1.0):
+            if self.v[j] < 0.0:
+                self._place(int(j))
+
+    @property
+    def loss(self) -> float:
+        """The hinge loss, mean of max(0, 1 - m)."""
+        return float(np.maximum(1.0 - self.m, 0.0).mean())
+
+    def next_event(self) -> tuple[float, int]:
+        """Time until a pattern reaches the margin, and which; (inf, -1) if none will."""
+        toward = -self.side * self.v
+        coming = toward > 0.0
+        if not coming.any():
+            return math.inf, -1
+        gap = np.abs(1.0 - self.m)
+        dt = np.full(self.n, math.inf)
+        np.divide(gap, toward, out=dt, where=coming)
+        j = int(dt.argmin())
+        return float(dt[j]), j
+
+    def advance(self, dt: float) -> float:
+        """Follow the flow for a time ``dt`` or until the next event, whichever is first.
+
+        Returns:
+            the time that has passed; 0 where everything is at rest.
+        """
+        wait, j = self.next_event()
+        step = min(dt, wait)
+        if not math.isfinite(step):
+            self.stuck = self.loss > 0.0
+            return 0.0
+        self.m += step * self.v
+        self.p += step * self.s
+        self.t += step
+        self.m[self.sliding.members] = 1.0
+        if wait <= dt:
+            self.m[j] = 1.0
+            self.events += 1
+            self._place(j)
+        return step
+
+    # ---------------------------------------------------------------- an event
+
+    def _place(self, j: int) -> None:
+        """Find the forces on the margin after pattern j has reached it.
+
+        Together they solve a convex quadratic programme in the box [0, 1]: a velocity of
+        zero for a force inside the box, not negative at 0 (it leaves upwards), not
+        positive at 1 (it falls back). Only j violates that on arrival. Its force is
+        moved until its own velocity vanishes, or to the other end; the sliding ones
+        follow, and one that reaches an end of the box stays there until its velocity
+        wants to change sign.
+        """
+        Q, s, sliding = self.Q, self.s, self.sliding
+        direction = 1.0 if self.side[j] == ABOVE else -1.0
+        waiting: set[int] = set()
+        for _ in range(20 * (len(sliding) + 2)):
+            S = sliding.members
+            follow = -sliding.solve(Q[S, j]) * direction  # ds_S per unit of |ds_j|
+            push = Q[:, j] * direction
+            if S:
+                push = push + Q[:, S] @ follow
+            push /= self.n  # dv per unit of |ds_j|
+            # how far until j is at rest, or at the end of the box
+            room = (1.0 - s[j]) if direction > 0 else s[j]
+            at_rest = -self.v[j] / push[j] if push[j] * direction > 0 else math.inf
+            length, what, who = room, "end", j
+            if at_rest < length:
+                length, what = max(at_rest, 0.0), "rest"
+            if S:
+                ends = np.where(follow > 0, 1.0 - s[S], s[S])
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    reach = np.where(follow != 0, ends / np.abs(follow), math.inf)
+                k = int(reach.argmin())
+                if reach[k] < length:
+                    length, what, who = max(float(reach[k]), 0.0), "leave", S[k]
+            for k in waiting:
+                toward = push[k] if s[k] == 1.0 else -push[k]
+                back = abs(self.v[k]) / toward if toward > 0 else math.inf
+                if back < length:
+                    length, what, who = back, "return", k
+            s[j] += direction * length
+            self.v += length * push
+            if S:
+                s[S] += length * follow
+                self.v[S] = 0.0
+            if what == "rest":
+                sliding.add(j)
+                self.side[j] = SLIDING
+                self.v[j] = 0.0
+                break
+            if what == "end":
+                s[j] = 1.0 if direction > 0 else 0.0
+                self.side[j] = BELOW if direction > 0 else ABOVE
+                break
+            if what == "leave":
+                sliding.remove(who)
+                s[who] = round(s[who])
+                self.side[who] = BELOW if s[who] == 1.0 else ABOVE
+                waiting.add(who)
+            else:
+                waiting.discard(who)
+                sliding.add(who)
+                self.side[who] = SLIDING
+                self.v[who] = 0.0
+        else:
+            raise RuntimeError(
+                f"no forces on the margin were found for pattern {j} at t = {self.t:g}; "
+                "is k_train positive definite?"
+            )
+        if self.events % _REFRESH == 0:  # sums of increments lose digits slowly
+            self.v = Q @ s / self.n
+            self.v[sliding.members] = 0.0
+
+
+def hinge_path(
+    k_train: Tensor,
+    y: Tensor,
+    k_test: Tensor | None = None,
+    *,
+    stop_loss: float = 0.0,
+    max_events: int = 1_000_000,
+    levels: Sequence[float] = LEVELS,
+    records_per_decade: float = 8.0,
+) -> Trajectory:
+    r"""Gradient flow of the hinge loss with a frozen kernel, exact up to rounding.
+
+    The limit mu to infinity of ``frozen_flow``, without its steps: n patterns need a few
+    times n events of O(n k) operations, k of them sliding.
+
+    Args:
+        k_train: Theta between training points, (n, n), or (members, n, n); symmetric.
+        y: targets (n,), +-1.
+        k_test: Theta between other points and the training points, (p, n), or
+            (members, p, n): outputs there are recorded too.
+        stop_loss: a member is *fitted* once its loss is at most this fraction of its
+            start; 0 follows it to the end, a loss of exactly zero.
+        max_events: a member that meets more of them is *truncated*.
+        levels, records_per_decade: as in ``momentum_flow``.
+
+    Returns:
+        ``Trajectory`` with alpha = 1, as from ``frozen_flow``; ``steps`` counts events,
+        and ``w`` holds ``c`` = y p / n (members, n), for which F = Theta c.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong form, naming them.
+    """
+    check.tensor("y", y, ndim=1)
+    n = len(y)
+    if n == 0 or not bool((y.abs() == 1).all()):
+        raise ValueError("y must hold +1 or -1 for at least one pattern")
+    check.tensor("k_train", k_train, ndim=(2, 3), like=y)
+    if k_train.shape[-2:] != (n, n):
+        raise ValueError(
+            f"k_train must have shape (..., {n}, {n}) to fit y, "
+            f"got {tuple(k_train.shape)}"
+        )
+    kernels = k_train if k_train.ndim == 3 else k_train.unsqueeze(0)
+    cross = None
+    if k_test is not None:
+        check.tensor("k_test", k_test, ndim=(2, 3), like=y)
+        cross = k_test if k_test.ndim == 3 else k_test.unsqueeze(0)
+        if cross.shape[0] != len(kernels) or cross.shape[2] != n:
+            raise ValueError(
+                f"k_test must have shape (..., p, {n}) with the members of k_train, "
+                f"got {tuple(k_test.shape)}"
+            )
+    stop_loss = check.real("stop_loss", stop_loss, least=0.0, most=1.0)
+    max_events = check.positive_int("max_events", max_events)
+    levels = tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels)
+    check.real("records_per_decade", records_per_decade, above=0.0)
+    sign = y.double().cpu().numpy()
+    runs = [
+        _follow(
+            kernel.double().cpu().numpy(),
+            sign,
+            stop_loss,
+            max_events,
+            levels,
+            records_per_decade,
+        )
+        for kernel in kernels
+    ]
+    longest = max(len(run["t"]) for run in runs)
+
+    def padded(name: str) -> Tensor:
+        rows = [np.asarray(run[name]) for run in runs]
+        out = np.full((len(rows), longest, *rows[0].shape[1:]), math.nan)
+        for row, filled in zip(rows, out, strict=True):
+            filled[: len(row)] = row
+        return torch.from_numpy(out)
+
+    c = padded("c")
+    F = padded("F")
+    F_test = None
+    if cross is not None:
+        F_test = torch.einsum("mkn,mpn->mkp", c, cross.double().cpu())
+    square = torch.einsum("mkn,mkn->mk", c, F).clamp(min=0.0)
+    size = F.square().mean(2).sqrt()
+
+    def column(name: str) -> Tensor:
+        return torch.tensor([run[name] for run in runs])
+
+    return Trajectory(
+        alpha=torch.ones(len(runs), dtype=torch.float64),
+        t=padded("t"),
+        loss=padded("loss"),
+        F=F,
+        F_test=F_test,
+        weight_change=square.sqrt(),
+        output_change=size,
+        observed={},
+        levels=levels,
+        t_level=column("t_level").double(),
+        t_zero=column("t_zero").double(),
+        t_end=column("t_end").double(),
+        loss_end=column("loss_end").double(),
+        status=tuple(run["status"] for run in runs),
+        reason=tuple(run["reason"] for run in runs),
+        steps=column("events"),
+        tries=column("events"),
+        largest_output_change=torch.full((len(runs),), math.nan).double(),
+        w={"c": c[torch.arange(len(runs)), column("records") - 1]},
+        settings={"loss": "hinge", "frozen": True, "exact": True},
+    )
+
+
+def _follow(
+    kernel: np.ndarray,
+    y: np.ndarray,
+    stop_loss: float,
+    max_events: int,
+    levels: tuple[float, ...],
+    per_decade: float,
+) -> dict:
+    """One member, with records on the clock and exact crossings of the levels."""
+    n = len(y)
+    path = HingePath(kernel * np.outer(y, y), np.zeros(n))
+    start = path.loss
+    rows: dict[str, list] = {"t": [], "loss": [], "F": [], "c": []}
+
+    def record() -> None:
+        rows["t"].append(path.t)
+        rows["loss"].append(path.loss)
+        rows["F"].append(y * path.m)
+        rows["c"].append(y * path.p / n)
+
+    record()
+    t_level = [math.nan] * len(levels)
+    t_zero, status, reason = math.nan, Status.TRUNCATED, ""
+    # the first record lies as far before the first event as the clock is fine
+    first, _ = path.next_event()
+    clock = first / 100.0 if math.isfinite(first) else math.inf
+    before = start
+    target = stop_loss * start
+    while not reason:
+        t_before, events = path.t, path.events
+        slope = float(-path.v[path.side == BELOW].sum() / n)
+        until = clock - path.t
+        if slope < 0.0 and before > target:
+            until = min(until, (before - target) / -slope)
+        path.advance(max(until, 0.0))
+        now = path.loss
+        for k, level in enumerate(levels):
+            if math.isnan(t_level[k]) and now <= level * start * (1 + 1e-14):
+                share = (before - level * start) / (before - now) if now < before else 1
+                t_level[k] = t_before + min(share, 1.0) * (path.t - t_before)
+        before = now
+        if now <= target * (1 + 1e-12) or now < 1e-14:
+            status = Status.FITTED
+            if stop_loss == 0.0:
+                t_zero, reason = path.t, "loss is exactly zero"
+            else:
+                reason = f"loss fell to {stop_loss:g} of its start"
+        elif path.stuck:
+            reason = "no margin moves any more: the kernel cannot fit the labels"
+        elif path.events >= max_events:
+            reason = f"max_events = {max_events} reached"
+        if reason or (path.t >= clock * (1 - 1e-12) and path.events == events):
+            record()
+            clock = log_clock(per_decade, path.t * (1 + 1e-9))
+    return {
+        **rows, "t_level": t_level, "t_zero": t_zero, "t_end": path.t,
+        "loss_end": 0.0 if t_zero == t_zero else path.loss, "status": status,
+        "reason": reason, "events": path.events, "records": len(rows["t"]),
+    }  # fmt: skip

@@ -1,0 +1,78 @@
+r"""The flow of a function under a given history of its tangent kernel."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.dynamics.linear_flow import increasing_times
+
+
+@dataclass(frozen=True)
+class KernelFlow:
+    """A trajectory in function space.
+
+    Attributes:
+        t: (m,) times.
+        f: (m, p) values at all points, training points first.
+        error: (m, n) y - f on the training points.
+    """
+
+    t: Tensor
+    f: Tensor
+    error: Tensor
+
+
+def kernel_flow(
+    kernel: Callable[[float], Tensor] | Tensor,
+    y: Tensor,
+    t: Sequence[float] | np.ndarray | Tensor,
+    *,
+    start: Tensor | None = None,
+    rate: float = 1.0,
+    rtol: float = 1e-10,
+) -> KernelFlow:
+    r"""Integrate df(x)/dt = rate sum_mu K_t(x, x_mu) (y_mu - f(x_mu)) (atanasov2022, Eq. 1).
+
+    The square loss *summed* over examples; divide the rate by n for the mean.
+
+    Args:
+        kernel: t -> K_t (p, p) over all points, or one kernel that stands still. The
+            first n points are the training points.
+        y: targets (n,), n <= p.
+        t: times, increasing, the first >= 0; the flow starts at time 0.
+        start: f at time 0 (p,); zero by default.
+        rate: learning rate.
+        rtol: relative accuracy of a step.
+
+    Raises:
+        TypeError, ValueError: shapes that do not fit, times that do not increase.
+        RuntimeError: the integrator gave up.
+    """
+    check.tensor("y", y, ndim=1)
+    check.real("rate", rate, above=0.0)
+    history = (lambda _time: kernel) if isinstance(kernel, Tensor) else kernel
+    n, points = len(y), len(history(0.0))
+    check.tensor("kernel", history(0.0), shape=(points, points), like=y)
+    if n > points:
+        raise ValueError(f"y must have at most {points} values, got {n}")
+    begin = torch.zeros(points, dtype=y.dtype) if start is None else start
+    check.tensor("start", begin, shape=(points,), like=y)
+    times = increasing_times(t)
+    targets = y.numpy()
+
+    def velocity(time: float, f: np.ndarray) -> np.ndarray:
+        return rate * (history(time)[:, :n].numpy() @ (targets - f[:n]))
+
+    found = solve_ivp(
+        velocity, (0.0, float(times[-1])), begin.numpy(), "DOP853", times,
+        rtol=rtol, atol=rtol * max(float(y.abs().max()), 1e-300),
+    )  # fmt: skip
+    if not found.success:
+        raise RuntimeError(f"the flow could not be integrated: {found.message}")
+    f = torch.from_numpy(found.y.T.copy())
+    return KernelFlow(torch.from_numpy(times), f, y - f[:, :n])
