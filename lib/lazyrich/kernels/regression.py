@@ -14,6 +14,8 @@ def kernel_predict(
     y: Tensor,
     t: float = math.inf,
     ridge: float = 0.0,
+    *,
+    method: str = "spectral",
 ) -> Tensor:
     r"""Predictions of a model whose tangent kernel is frozen.
 
@@ -33,13 +35,18 @@ def kernel_predict(
         t: time, in the units of the flow with the *mean* loss (multiply by n to compare
             with a summed loss).
         ridge: added to the eigenvalues of K; same units as K.
+        method: ``"spectral"`` holds for everything: time about 9 n^3, memory of three
+            matrices n x n besides K. ``"cholesky"``, for t = inf and K + ridge positive
+            definite, takes n^3/3 by blocks (LAPACK, or the GPU's own) and one matrix:
+            0.8 GB at n = 10^4 in float64.
 
     Returns:
         (m,) or (m, c).
 
     Raises:
         TypeError, ValueError: shapes that do not fit, values that are not finite, a
-            kernel that is not symmetric, negative time or ridge.
+            kernel that is not symmetric, negative time or ridge, an unknown method, or
+            one that does not apply: Cholesky at a finite time or of a singular kernel.
     """
     check.tensor("k_train", k_train, ndim=2)
     n = k_train.shape[0]
@@ -50,7 +57,12 @@ def kernel_predict(
         raise ValueError(f"y must have {n} rows like k_train, got {tuple(y.shape)}")
     t = check.real("t", t, least=0.0, infinite=True)
     ridge = check.real("ridge", ridge, least=0.0)
+    check.one_of("method", method, ("spectral", "cholesky"))
     _check_symmetric("k_train", k_train)
+    if method == "cholesky":
+        if not math.isinf(t):
+            raise ValueError(f"method must be 'spectral' at a finite time, got t = {t}")
+        return k_test @ _cholesky_solve(k_train, y, ridge)
     s, q = torch.linalg.eigh(k_train)
     rate = s + ridge
     floor = n * torch.finfo(s.dtype).eps * float(s.abs().max())
@@ -67,6 +79,20 @@ def kernel_predict(
     modes = q.mT @ (y if y.ndim == 2 else y.unsqueeze(-1))
     prediction = k_test @ (q @ (gain.unsqueeze(-1) * modes))
     return prediction if y.ndim == 2 else prediction.squeeze(-1)
+
+
+def _cholesky_solve(kernel: Tensor, y: Tensor, ridge: float) -> Tensor:
+    shifted = kernel.clone()
+    shifted.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if int(failed):
+        raise ValueError(
+            "method must be 'spectral' for this k_train: with its ridge it is not "
+            f"positive definite to rounding (pivot {int(failed)} of {len(kernel)})"
+        )
+    right = y if y.ndim == 2 else y.unsqueeze(-1)
+    found = torch.cholesky_solve(right, factor)
+    return found if y.ndim == 2 else found.squeeze(-1)
 
 
 def _check_symmetric(name: str, kernel: Tensor) -> None:

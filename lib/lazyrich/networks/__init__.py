@@ -4,6 +4,7 @@ from lazyrich.networks.activations import ACTIVATIONS, Activation, activation
 from lazyrich.networks.deep_linear import DeepLinear
 from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
 from lazyrich.networks.module import ModuleNet, from_module
+from lazyrich.networks.relu import ReluNetwork
 
 __all__ = [
     "ACTIVATIONS",
@@ -11,6 +12,7 @@ __all__ = [
     "DeepLinear",
     "FullyConnected",
     "ModuleNet",
+    "ReluNetwork",
     "TangentFactor",
     "activation",
     "from_module",
