@@ -92,7 +92,7 @@ def show_status(args: argparse.Namespace) -> None:
 
 def list_studies(args: argparse.Namespace) -> None:
     """Print name, title, members and estimated one-core seconds of all studies."""
-    importlib.import_module("lazyrich.studies")
+    importlib.import_module("lazyrich.studies.catalogue")
     rows = [
         {
             "name": study.name,
@@ -124,7 +124,7 @@ def find_study(name: str) -> sweeps.Study:
     """
     module, colon, attribute = name.partition(":")
     if not colon:
-        importlib.import_module("lazyrich.studies")
+        importlib.import_module("lazyrich.studies.catalogue")
         return sweeps.find(name)
     try:
         study = getattr(importlib.import_module(module), attribute)

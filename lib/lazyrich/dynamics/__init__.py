@@ -25,6 +25,7 @@ __all__ = [
     "data_force",
     "frozen_flow",
     "gradient_flow",
+    "hinge_path",
     "kernel_flow",
     "linear_flow",
     "linear_velocity",
