@@ -13,6 +13,12 @@ from lazyrich.dynamics.linear_flow import (
 )
 from lazyrich.dynamics.momentum import momentum_flow
 from lazyrich.dynamics.step import StepRule
+from lazyrich.dynamics.stochastic import (
+    StochasticRun,
+    batch_size,
+    stochastic_flow,
+    temperature,
+)
 from lazyrich.dynamics.trajectory import Status, Trajectory
 
 __all__ = [
@@ -20,7 +26,9 @@ __all__ = [
     "LinearFlow",
     "Status",
     "StepRule",
+    "StochasticRun",
     "Trajectory",
+    "batch_size",
     "WeightFlow",
     "data_force",
     "frozen_flow",
@@ -31,4 +39,6 @@ __all__ = [
     "linear_velocity",
     "momentum_flow",
     "square_force",
+    "stochastic_flow",
+    "temperature",
 ]
