@@ -88,7 +88,7 @@ def gradient_flow(
     size = float(np.sqrt(np.mean(begin**2)))
     found = solve_ivp(
         velocity, (0.0, float(times[-1])), begin, "DOP853", times,
-        rtol=rtol, atol=max(rtol * size, 1e-300),
+        rtol=rtol, atol=rtol * (size or 1.0),
     )  # fmt: skip
     if not found.success:
         raise RuntimeError(f"the flow could not be integrated: {found.message}")

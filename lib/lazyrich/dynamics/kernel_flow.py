@@ -36,9 +36,9 @@ def kernel_flow(
     rate: float = 1.0,
     rtol: float = 1e-10,
 ) -> KernelFlow:
-    r"""Integrate df(x)/dt = rate sum_mu K_t(x, x_mu) (y_mu - f(x_mu)) (atanasov2022, Eq. 1).
+    r"""Integrate df(x)/dt = rate sum_mu K_t(x, x_mu) (y_mu - f(x_mu)) (Eq. 1).
 
-    The square loss *summed* over examples; divide the rate by n for the mean.
+    atanasov2022, for the square loss *summed* over examples; divide the rate by n for the mean.
 
     Args:
         kernel: t -> K_t (p, p) over all points, or one kernel that stands still. The
@@ -70,7 +70,7 @@ def kernel_flow(
 
     found = solve_ivp(
         velocity, (0.0, float(times[-1])), begin.numpy(), "DOP853", times,
-        rtol=rtol, atol=rtol * max(float(y.abs().max()), 1e-300),
+        rtol=rtol, atol=rtol * (float(y.abs().max()) or 1.0),
     )  # fmt: skip
     if not found.success:
         raise RuntimeError(f"the flow could not be integrated: {found.message}")

@@ -159,7 +159,7 @@ def linear_flow(
     size = float(np.sqrt(np.mean(start**2)))
     solution = solve_ivp(
         velocity, (0.0, float(times[-1])), start, "DOP853", times,
-        rtol=rtol, atol=max(rtol * size, 1e-300),
+        rtol=rtol, atol=rtol * (size or 1.0),
     )  # fmt: skip
     if not solution.success:
         raise RuntimeError(f"the flow could not be integrated: {solution.message}")

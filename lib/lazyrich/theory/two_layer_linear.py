@@ -19,7 +19,7 @@ Array = np.ndarray | float
 # ---------------------------------------------------------------- the flow, symbolically
 
 
-def _net(d: int, n: int) -> tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Symbol]:
+def _net(d: int, n: int) -> tuple[Any, Any, Any, Any]:
     """(a, W, beta, s) as symbols; beta is the first axis, which loses no generality."""
     a = sp.Matrix(n, 1, sp.symbols(f"a1:{n + 1}", real=True))
     W = sp.Matrix(n, d, sp.symbols(f"w1:{n * d + 1}", real=True))
@@ -29,9 +29,9 @@ def _net(d: int, n: int) -> tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Symbol]:
 
 def _derivative(
     expression: Any,
-    a: sp.Matrix,
-    W: sp.Matrix,
-    velocity: tuple[sp.Matrix, sp.Matrix],
+    a: Any,
+    W: Any,
+    velocity: tuple[Any, Any],
 ) -> Any:
     """d expression / dt along (da/dt, dW/dt)."""
     pairs = itertools.chain(
@@ -91,7 +91,7 @@ def orthogonal_growth(d: int = 3, n: int = 2) -> bool:
     """Eq. 18: for v orthogonal to beta, d/dt v^T M v = 2 s r, half the rate of beta."""
     a, W, beta, s = _net(d, n)
     velocity = _early_velocity(a, W, beta, s)
-    v = sp.Matrix([0, *sp.symbols(f"v2:{d + 1}", real=True)])
+    v: Any = sp.Matrix([0, *sp.symbols(f"v2:{d + 1}", real=True)])
     unit = {v[d - 1] ** 2: 1 - sum(x**2 for x in v[1 : d - 1])}
     M = W.T * W + a.dot(a) * sp.eye(d)
     r = (W * beta).dot(a)
@@ -176,7 +176,7 @@ def early_kernel(
     identity = np.eye(len(beta))
     M0 = W0.T @ W0 + (a0 @ a0) * identity
     first = W0 @ beta
-    q0, r0 = (first @ first + a0 @ a0) / 2, float(first @ a0)
+    q0, r0 = float(first @ first + a0 @ a0) / 2, float(first @ a0)
     q, _ = early_qr(t, s, q0, r0)
     M = M0 + (q - q0) * (np.outer(beta, beta) + identity)
     if cross:
