@@ -3,6 +3,7 @@
 from lazyrich.networks.activations import ACTIVATIONS, Activation, activation
 from lazyrich.networks.deep_linear import DeepLinear
 from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
+from lazyrich.networks.mlp import MLP
 from lazyrich.networks.module import ModuleNet, from_module
 from lazyrich.networks.relu import ReluNetwork
 
@@ -11,6 +12,7 @@ __all__ = [
     "Activation",
     "DeepLinear",
     "FullyConnected",
+    "MLP",
     "ModuleNet",
     "ReluNetwork",
     "TangentFactor",
