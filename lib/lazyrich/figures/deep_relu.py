@@ -115,3 +115,190 @@ def fluctuations(found: Mapping[tuple[int, int], np.ndarray]) -> Figure:
              ylabel=r"relative spread of $\Theta(x,x)$")  # fmt: skip
     axis.legend()
     return figure
+
+
+def arithmetic(depths: Sequence[int], errors: Mapping[str, np.ndarray]) -> Figure:
+    """Relative errors of 1 - rho and of the kernel against depth, by formulation."""
+    figure, axes = new(1, 2, height=3.6, sharey=True)
+    for column, title in enumerate((r"$1-\rho_{L-1}$", r"$\bar\Theta^{(L)}$")):
+        axis = axes[0, column]
+        for k, (name, rows) in enumerate(errors.items()):
+            shown = np.maximum(rows[:, column], 1e-17)
+            axis.plot(depths, shown, color=COLOURS[k], marker=MARKERS[k], label=name)
+        axis.set_yscale("log")
+        axis.set_title(title)
+        _log_depth(axis)
+    axes[0, 0].set_ylabel("relative error")
+    axes[0, 1].legend(fontsize=10)
+    return figure
+
+
+def entries(
+    depths: Sequence[int], curves: Mapping[str, np.ndarray], weight_limit: float
+) -> Figure:
+    """Kernel entries and prediction weights against depth (Fig. 4)."""
+    figure, axes = new(1, 3, height=3.2)
+    titles = {
+        "train": r"$\bar\Theta(x_i,x_j)$", "cross": r"$\bar\Theta(x,x_i)$",
+        "weights": "weights",
+    }  # fmt: skip
+    for axis, (name, title) in zip(axes[0], titles.items(), strict=True):
+        axis.plot(depths, curves[name][:, :60], color=COLOURS[0], lw=0.7, alpha=0.6)
+        limit = weight_limit if name == "weights" else 0.25
+        axis.axhline(limit, color="k", ls="--", lw=1.2)
+        axis.set_title(title)
+        _log_depth(axis)
+    return figure
+
+
+def sphere_depths(
+    sizes: Sequence[int], inverse: Mapping[int, np.ndarray],
+    angles: Mapping[int, Sequence[float]], wide: Sequence[int],
+) -> Figure:  # fmt: skip
+    """3 pi/theta_min against the number of points: simulated medians of 1/theta_min,
+    medians of theta_min in theory at ``wide`` sizes, and powers."""
+    figure, axes = new(1, 1, height=3.8)
+    axis = axes[0, 0]
+    unit = 3 * math.pi
+    n = np.array(wide, dtype=float)
+    for k, d in enumerate(inverse):
+        theory = unit / np.array(angles[d])
+        axis.plot(sizes, unit * inverse[d], ls="none", marker=MARKERS[k], color=COLOURS[k],
+                  label=f"$d={d}$")  # fmt: skip
+        axis.plot(n, theory, color=COLOURS[k], lw=1.4)
+        power = theory[-1] * (n / n[-1]) ** (2 / (d - 1))
+        axis.plot(n, power, color="k", ls=":", lw=1.2)
+    axis.set(xscale="log", yscale="log", xlabel="points $N$", ylabel=r"$3\pi/\theta_{\min}$")
+    axis.legend()
+    return figure
+
+
+def row_norms(
+    depths: Sequence[int], times: Sequence[float], norms: np.ndarray, limit: float
+) -> Figure:
+    """Norm of the prediction weights against depth, by stopping time (Fig. 6)."""
+    figure, axes = new(1, 1, height=3.6)
+    axis = axes[0, 0]
+    for k, t in enumerate(times):
+        name = "never stopped" if math.isinf(t) else f"$t={t:g}$"
+        axis.plot(depths, norms[:, k], color=COLOURS[k], marker=MARKERS[k], label=name)
+    axis.axhline(limit, color="k", ls="--", lw=1.2)
+    _log_depth(axis)
+    axis.set_ylabel("largest norm of weights")
+    axis.legend()
+    return figure
+
+
+def neighbour(
+    z: np.ndarray, law: np.ndarray, found: Mapping[float, tuple[np.ndarray, np.ndarray]]
+) -> Figure:
+    """Weight of the nearest training point against L eta/(3 pi), by eta."""
+    figure, axes = new(1, 1, height=3.6)
+    axis = axes[0, 0]
+    axis.plot(z, law, color="k", lw=1.4, label="$w(z)$")
+    for k, (eta, (at, weight)) in enumerate(found.items()):
+        axis.plot(at, weight, ls="none", marker=MARKERS[k], color=COLOURS[k],
+                  label=rf"$\eta={eta:g}$")  # fmt: skip
+    axis.set(xscale="log", xlabel=r"$z=L\eta/(3\pi)$", ylabel="weight of the neighbour")
+    axis.legend()
+    return figure
+
+
+def explorer(
+    depths: Sequence[int], angle: np.ndarray, profiles: Mapping[int, np.ndarray],
+    spectra: Mapping[int, np.ndarray], toy: Mapping[str, np.ndarray],
+    predictions: Mapping[int, np.ndarray], scores: Mapping[str, np.ndarray],
+    start: int = 0,
+) -> Slider:  # fmt: skip
+    """A slider over depth: profile, spectrum, a predictor on the circle, and digits.
+
+    Args:
+        depths: one frame each.
+        angle, profiles: kernel against the angle between inputs.
+        spectra: eigenvalues of the kernel matrix of digits, falling.
+        toy: ``angle`` and ``y`` of training points, ``grid`` of queries.
+        predictions: of the toy on the grid.
+        scores: ``accuracy`` on digits by depth, and the frequency ``majority``.
+    """
+    colours = dict(zip(depths, _by_depth(depths), strict=True))
+    frames, alts = [], []
+    for k, depth in enumerate(depths):
+        figure, axes = new(2, 2, height=5.8)
+        profile, spectrum, circle, digits = axes.ravel()
+        for other in depths:
+            profile.plot(angle, profiles[other], color="0.86", lw=1.0)
+            spectrum.plot(np.arange(1, len(spectra[other]) + 1), spectra[other],
+                          color="0.86", lw=1.0)  # fmt: skip
+        profile.plot(angle, profiles[depth], color=colours[depth], lw=2.4)
+        profile.axhline(0.25, color="k", ls="--", lw=1.0)
+        profile.set(title="kernel", xlabel="angle", ylim=(-0.12, 1.02))
+        profile.set_xticks([0, math.pi / 2, math.pi], ["0", r"$\pi/2$", r"$\pi$"])
+        count = np.arange(1, len(spectra[depth]) + 1)
+        spectrum.plot(count, spectra[depth], color=colours[depth], lw=2.4)
+        spectrum.axhline(0.75, color="k", ls="--", lw=1.0)
+        spectrum.set(title="eigenvalues, 400 digits", xscale="log", yscale="log",
+                     xlabel="rank", ylim=(1e-3, 5e2))  # fmt: skip
+        circle.plot(toy["grid"], predictions[depth], color=colours[depth], lw=2.0)
+        circle.plot(toy["angle"], toy["y"], "k.", ms=8)
+        circle.set(title="predictor on a circle", xlabel="angle", ylim=(-1.5, 1.7))
+        circle.set_xticks([0, math.pi, 2 * math.pi], ["0", r"$\pi$", r"$2\pi$"])
+        digits.plot(depths, scores["accuracy"], color="0.7", marker="o", ms=4)
+        digits.plot([depth], scores["accuracy"][k : k + 1], "o", ms=10, color=colours[depth])
+        digits.axhline(float(scores["majority"]), color="k", ls="--", lw=1.0)
+        digits.set(title="accuracy on digits", ylim=(0, 1.02))
+        _log_depth(digits)
+        figure.suptitle(f"$L={depth:,}$".replace(",", r"\,"), x=0.02, ha="left")
+        frames.append(figure)
+        alts.append(
+            f"Depth {depth}: the kernel of orthogonal inputs is "
+            f"{float(np.interp(math.pi / 2, angle, profiles[depth])):.2f}, the smallest "
+            f"eigenvalue of 400 digits {spectra[depth].min():.2g}, the accuracy on new "
+            f"digits {scores['accuracy'][k]:.2f}."
+        )
+    return Slider(frames, [f"L = {d:,}" for d in depths], "depth", alts, start=start)
+
+
+def smallest_eigenvalues(
+    sizes: Sequence[int], depths: Sequence[int], table: np.ndarray
+) -> Figure:
+    """Smallest eigenvalue against depth, one curve a size (Fig. 7)."""
+    figure, axes = new(1, 1, height=3.6)
+    axis = axes[0, 0]
+    for k, n in enumerate(sizes):
+        axis.plot(depths, table[k], color=COLOURS[k], marker=MARKERS[k], label=f"$N={n}$")
+    axis.axhline(0.75, color="k", ls="--", lw=1.0)
+    axis.set(yscale="log", ylabel=r"$\lambda_{\min}$")
+    _log_depth(axis)
+    axis.set_xticks(list(depths), [str(d) for d in depths])
+    axis.minorticks_off()
+    axis.legend(fontsize=10, ncols=2)
+    return figure
+
+
+def _curves_of_window(
+    axis: Axes, depths: np.ndarray, stable: np.ndarray, expressive: np.ndarray
+) -> None:
+    axis.plot(depths, stable, color=COLOURS[0], label=r"stability $1-F(L\delta/3\pi)$")
+    axis.plot(depths, expressive, color=COLOURS[1],
+              label=r"nearest point's weight $w(L\eta/3\pi)$")  # fmt: skip
+
+
+def depth_window(
+    depths: np.ndarray, stable: np.ndarray, expressive: np.ndarray,
+    window: tuple[float, float],
+    eigenvalues: tuple[Sequence[int], np.ndarray], accuracy: tuple[Sequence[int], np.ndarray],
+) -> Figure:  # fmt: skip
+    """The Goldilocks chart of a data set: both laws of the crossover, the window, and
+    what was measured."""
+    figure, axes = new(1, 1, height=4.2)
+    axis = axes[0, 0]
+    if window[0] <= window[1]:
+        axis.axvspan(*window, color="0.9", lw=0)
+    _curves_of_window(axis, depths, stable, expressive)
+    axis.plot(*eigenvalues, ls="none", marker="o", color=COLOURS[0],
+              label=r"measured $\lambda_{\min}$")  # fmt: skip
+    axis.plot(*accuracy, marker="^", color=COLOURS[2], lw=1.0, label="accuracy")
+    _log_depth(axis)
+    axis.set_ylim(0, 1.02)
+    axis.legend(fontsize=10, loc="center left")
+    return figure

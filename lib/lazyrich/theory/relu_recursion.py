@@ -284,6 +284,24 @@ def abel_defect(v: float, count: int = 4, digits: int = 50) -> float:
     return float(abel(after) - abel(context.mpf(v)) - 1)
 
 
+def expansion_residuals(
+    one_minus_rho: Any, depths: list[int], digits: int = 40
+) -> list[float]:
+    """L^3 (y_L - its expansion to b_2/v^2) in ``digits`` digits: the next term has a
+    logarithm, so that this grows by a constant amount with each decade of L."""
+    context = mpmath.mp.clone()
+    context.dps = digits
+    b = [context.mpf(sp.N(row[0], digits + 5)) for row in kernel_coefficients(2)]
+    found = []
+    for depth, (gap, y) in zip(
+        depths, pair(one_minus_rho, depths, digits), strict=True
+    ):
+        v = 1.5 * context.pi / context.asin(context.sqrt(gap / 2))
+        series = sum(c * v ** (1 - k) for k, c in enumerate(b))
+        found.append(float((y - series) * depth**3))
+    return found
+
+
 # --------------------------------------------------------- crossover and expressivity
 
 
