@@ -1,10 +1,9 @@
 """Training as a differential equation: momentum gradient flow and its frozen limit."""
 
 from lazyrich.dynamics.frozen import frozen_flow
-from lazyrich.dynamics.gradient_flow import WeightFlow, gradient_flow
+from lazyrich.dynamics.function_space import KernelFlow, kernel_flow
 from lazyrich.dynamics.hinge_path import hinge_path
-from lazyrich.dynamics.kernel_flow import KernelFlow, kernel_flow
-from lazyrich.dynamics.linear_flow import (
+from lazyrich.dynamics.linear import (
     LinearFlow,
     data_force,
     linear_flow,
@@ -20,6 +19,7 @@ from lazyrich.dynamics.stochastic import (
     temperature,
 )
 from lazyrich.dynamics.trajectory import Status, Trajectory
+from lazyrich.dynamics.weight_space import WeightFlow, gradient_flow
 
 __all__ = [
     "KernelFlow",

@@ -168,7 +168,8 @@ def stochastic_flow(
 
     start = full_loss()
     while True:
-        if steps % check_every == 0:
+        last = steps >= max_steps or t >= max_time
+        if last or steps % check_every == 0:
             now = full_loss()
             times.append(t)
             losses.append(now.clone())
@@ -177,14 +178,11 @@ def stochastic_flow(
             if not bool(torch.isfinite(now).all()):
                 status, reason = Status.DIVERGED, f"the loss is not finite at t = {t:g}"
             elif stop_loss is not None and bool((now <= stop_loss * start).all()):
-                status, reason = (
-                    Status.FITTED,
-                    f"loss fell to {stop_loss:g} of its start",
-                )
-            elif steps >= max_steps:
-                reason = f"max_steps = {max_steps} reached"
-            elif t >= max_time:
-                reason = f"max_time = {max_time:g} reached"
+                status = Status.FITTED
+                reason = f"loss fell to {stop_loss:g} of its start"
+            elif last:
+                reached = "max_steps" if steps >= max_steps else "max_time"
+                reason = f"{reached} reached at t = {t:g}"
             if reason:
                 break
         if not fixed:

@@ -341,7 +341,8 @@ def half_loss_times(
     depth: int, sigmas: Sequence[float], seeds: int, **options: float
 ) -> dict[str, np.ndarray]:
     """``half_loss``, ``aligned`` (first-layer cosine 1/2) and ``loss_at_aligned`` of nets
-    with d = 30, n = 50 unless given: (sigmas, seeds) each."""
+    with d = 30, n = 50 unless given: (sigmas, seeds) each. NaN where a large start never
+    gets as far as a cosine of 1/2."""
     options = {"d": 30, "n": 50} | options
     found: dict[str, list[float]] = {
         "half_loss": [],
@@ -351,11 +352,26 @@ def half_loss_times(
     for sigma in sigmas:
         for seed in range(seeds):
             run = train(depth, sigma, seed=seed, late=2.5, **options)  # type: ignore
-            when = first_time(run.t, run.cosine, 0.5)
+            reached = run.cosine.max() > 0.5
+            when = first_time(run.t, run.cosine, 0.5) if reached else math.nan
             found["half_loss"].append(run.half_loss_time)
             found["aligned"].append(when)
             found["loss_at_aligned"].append(float(np.interp(when, run.t, run.loss)))
     return {k: np.reshape(v, (len(sigmas), seeds)) for k, v in found.items()}
+
+
+def balanced_half_loss(depth: int, sigma: float, s: float = 1.0) -> float:
+    """Half-loss time of a net that starts balanced, rank one and aligned, u_0 = sigma."""
+    widths = (6, *[5] * (depth - 1), 1)
+    beta = data.linear_teacher(6, 0)
+    vectors = [beta, *(data.linear_teacher(5, k) for k in range(1, depth))]
+    vectors.append(torch.ones(1, dtype=F64))
+    w = {f"W{k}": sigma * torch.outer(vectors[k + 1], vectors[k]) for k in range(depth)}
+    end = 1.5 * sigma ** (2 - depth) / (s * (depth - 2)) + 10 / s
+    t = np.linspace(0, end, 2000)
+    product = DeepLinear(widths).product(linear_flow(w, s * beta, t).w)
+    loss = (s * beta - product).square().sum(1) / s**2
+    return first_time(t, loss.numpy(), 0.5)
 
 
 def first_layer_rates(

@@ -81,21 +81,18 @@ def train(
     )  # fmt: skip
 
 
-def two_turns(run: Turning) -> dict[str, float]:
-    """Sec. 3.2: largest overlap of v_1 with Sigma beta and the loss then, the final
-    overlap with beta, and the share of the rotation between the two that happens while
-    the loss is between 0.9 and 0.01."""
-    peak = int(run.to_spike.argmax())
+def two_turns(run: Turning, before: float = 0.9) -> dict[str, float]:
+    """Secs. 3.2, 4.1.1: largest overlap of v_1 with Sigma beta while the loss is above
+    ``before``, the final overlap with beta, and the share of the rotation from the one to
+    the other that happens while the loss is between 0.9 and 0.01."""
     angle = np.arccos(np.clip(run.to_target, 0, 1))
-    high = int(np.argmax(run.loss < 0.9))
-    low = int(np.argmax(run.loss < 0.01))
+    peak = int(run.to_spike.argmax())
+    high, low = (int(np.argmax(run.loss < level)) for level in (0.9, 0.01))
+    share = (angle[high] - angle[low]) / (angle[peak] - angle[-1])
     return {
-        "overlap_spike": float(run.to_spike[peak]),
-        "loss_then": float(run.loss[peak]),
+        "overlap_spike": float(run.to_spike[run.loss > before].max()),
         "overlap_target": float(run.to_target[-1]),
-        "turned_while_learning": float(
-            (angle[high] - angle[low]) / (angle[peak] - angle[-1])
-        ),
+        "turned_while_learning": float(share),
     }
 
 

@@ -35,6 +35,14 @@ def kernel_coefficients(rates: Sequence[Any]) -> tuple[Any, Any]:
     return sum(shares[1:]), shares[0]
 
 
+def final_power() -> tuple[Any, Any]:
+    """The power of s in the final kernel's scale u^(2L-2) where u^L = s (Eq. 42), and the
+    symbol L: 2 - 2/L."""
+    s, L = sp.symbols("s L", positive=True)
+    scale = (s ** (1 / L)) ** (2 * L - 2)
+    return sp.simplify(sp.diff(sp.expand_log(sp.log(scale), force=True), s) * s), L
+
+
 def final_scale(s: float, depth: int, rates: Sequence[float] | None = None) -> float:
     """The u at which the function is s: u^L = s prod_l (eta_L / eta_l)^(1/2)."""
     eta = _ones(depth, rates)
@@ -97,18 +105,28 @@ def growth(t: np.ndarray, s: float, c0: float, depth: int) -> np.ndarray:
     return np.exp(found.y[0])
 
 
-def half_loss_time(s: float, c0: float, depth: int) -> float:
-    """The time at which c reaches s (1 - 2^(-1/2)), by quadrature of dc / growth_rate."""
-    end = s * (1 - math.sqrt(0.5))
+def time_to(c: float, s: float, c0: float, depth: int) -> float:
+    """The time from c_0 to c, 0 < c_0 < c < s, by quadrature of dc / growth_rate."""
     if depth == 2:
-        return (math.log(end / (s - end)) - math.log(c0 / (s - c0))) / (2 * s)
+        return (math.log(c / (s - c)) - math.log(c0 / (s - c0))) / (2 * s)
     p = (depth - 2) / depth
     # x = c^(-p) makes the integrand 1/(s - c) smooth; its constant part is taken out
-    low, high = end**-p, c0**-p
+    low, high = c**-p, c0**-p
     rest, _ = quad(
         lambda x: 1 / (s - x ** (-1 / p)) - 1 / s, low, high, limit=400, epsabs=1e-12
     )
     return ((high - low) / s + rest) / (depth - 2)
+
+
+def half_loss_time(s: float, c0: float, depth: int) -> float:
+    """When the loss (s - c)^2 / 2 is half of its value at c = 0: c = s (1 - 2^(-1/2))."""
+    return time_to(s * (1 - math.sqrt(0.5)), s, c0, depth)
+
+
+def early_time_to(c: float, s: float, c0: float, depth: int) -> float:
+    """``time_to`` by ``early_growth``: [c_0^(-(L-2)/L) - c^(-(L-2)/L)] / ((L-2) s)."""
+    p = (depth - 2) / depth
+    return (c0**-p - c**-p) / ((depth - 2) * s)
 
 
 def half_loss_asymptote(sigma: float, s: float, depth: int) -> float:

@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.linear_flow import increasing_times
+from lazyrich.dynamics.linear import increasing_times
 
 
 @dataclass(frozen=True)
