@@ -38,7 +38,8 @@ def kernel_flow(
 ) -> KernelFlow:
     r"""Integrate df(x)/dt = rate sum_mu K_t(x, x_mu) (y_mu - f(x_mu)) (Eq. 1).
 
-    atanasov2022, for the square loss *summed* over examples; divide the rate by n for the mean.
+    atanasov2022, for the square loss *summed* over examples; divide the rate by n for
+    the mean.
 
     Args:
         kernel: t -> K_t (p, p) over all points, or one kernel that stands still. The
