@@ -1,21 +1,26 @@
 """Networks as pure functions: a frozen description, ``init`` and ``net(w, x)``."""
 
 from lazyrich.networks.activations import ACTIVATIONS, Activation, activation
+from lazyrich.networks.convolutional import Convolutional, MixedResNet
 from lazyrich.networks.deep_linear import DeepLinear
 from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
 from lazyrich.networks.mlp import MLP
 from lazyrich.networks.module import ModuleNet, from_module
 from lazyrich.networks.relu import ReluNetwork
+from lazyrich.networks.wide_resnet import WideResNet
 
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "Convolutional",
     "DeepLinear",
     "FullyConnected",
     "MLP",
+    "MixedResNet",
     "ModuleNet",
     "ReluNetwork",
     "TangentFactor",
+    "WideResNet",
     "activation",
     "from_module",
 ]

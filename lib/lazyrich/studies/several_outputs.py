@@ -16,8 +16,7 @@ from lazyrich.core import check, rng
 from lazyrich.data import Dataset
 from lazyrich.dynamics import linear_flow
 from lazyrich.kernels import ntk
-from lazyrich.networks import DeepLinear
-from lazyrich.networks.mlp import MLP
+from lazyrich.networks import MLP, DeepLinear
 
 F64 = torch.float64
 

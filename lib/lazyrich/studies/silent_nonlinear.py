@@ -8,7 +8,7 @@ and once with its final kernel.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lazyrich.core import check, rng
 from lazyrich.core.pullback import pullback
-from lazyrich.data import Dataset
+from lazyrich.data import Dataset, principal_components
 from lazyrich.kernels import alignment, kernel_predict, ntk
-from lazyrich.networks.mlp import MLP
+from lazyrich.networks import MLP
 
 Params = dict[str, Tensor]
 F64 = torch.float64
@@ -212,6 +212,23 @@ def _regress(
     return kernel_predict(theta, cross, y.double(), ridge=jitter).numpy()
 
 
+def partially_whitened(task: Dataset, gamma: float) -> Dataset:
+    """The task with inputs X = U S V^T replaced by U S^gamma V^T (Sec. 5).
+
+    Inputs keep their coordinates, pixels for example, so that first-layer weights of
+    variance sigma^2 / d mean the same for every gamma. The map is fitted on the centred
+    training inputs; directions whose singular value is below 1e-3 of the largest are
+    dropped, and the others have mean variance 1. gamma = 0 is white data; the
+    covariance's eigenvalues scale as lambda^gamma.
+    """
+    map_ = principal_components(task.x_train, "all", 1.0 - gamma)
+    return replace(
+        task,
+        x_train=map_(task.x_train) @ map_.basis,
+        x_test=map_(task.x_test) @ map_.basis,
+    )
+
+
 def perceptron_run(
     task: Dataset,
     *,
@@ -223,12 +240,34 @@ def perceptron_run(
     lr: float = 0.1,
     **options: Any,
 ) -> Run:
-    """``train`` of an MLP on a task with targets +-1."""
-    net = MLP((task.x_train.shape[1], *[width] * (depth - 1), 1), activation, sigma)
-    return train(
-        net, net.init(seed), task.x_train, task.y_train, task.x_test, task.y_test,
-        lr=lr, **options,
-    )  # fmt: skip
+    """``train`` of an MLP on a task with targets +-1.
+
+    Weights are drawn in the coordinates of the inputs. Where training and test inputs
+    span fewer directions, training takes place in an orthonormal frame of the span: the
+    same flow at a fraction of the cost, as the other components of the first layer
+    neither move nor matter.
+    """
+    d = task.x_train.shape[1]
+    w = MLP((d, *[width] * (depth - 1), 1), activation, sigma).init(seed)
+    x, x_test = task.x_train, task.x_test
+    frame = _span(x)
+    if frame.shape[1] < d and _inside(x_test, frame):
+        x, x_test = x @ frame, x_test @ frame
+        w["W0"] = w["W0"] @ frame
+    net = MLP((x.shape[1], *[width] * (depth - 1), 1), activation, sigma)
+    return train(net, w, x, task.y_train, x_test, task.y_test, lr=lr, **options)
+
+
+def _span(x: Tensor) -> Tensor:
+    """Orthonormal columns that span the rows of ``x``, (d, rank)."""
+    _, singular, rows = torch.linalg.svd(x, full_matrices=False)
+    return rows[singular > 1e-9 * singular[0]].mT
+
+
+def _inside(x: Tensor, frame: Tensor) -> bool:
+    """Whether the rows of ``x`` lie in the span of ``frame``."""
+    off = x - x @ frame @ frame.mT
+    return float(off.norm()) < 1e-9 * float(x.norm())
 
 
 # ---------------------------------------------------------------- App. H: relative rates
