@@ -2,6 +2,7 @@
 
 from lazyrich.data.catalogue import MissingData, fetch, load_text, sources
 from lazyrich.data.dataset import Dataset, load
+from lazyrich.data.stereographic import inverse_stereographic, stereographic
 from lazyrich.data.synthetic import (
     gaussian,
     linear_teacher,
@@ -19,6 +20,7 @@ __all__ = [
     "Principal",
     "fetch",
     "gaussian",
+    "inverse_stereographic",
     "linear_teacher",
     "load",
     "load_text",
@@ -27,6 +29,7 @@ __all__ = [
     "sources",
     "sphere",
     "spiked",
+    "stereographic",
     "teacher_task",
     "whiten",
 ]

@@ -464,3 +464,40 @@ def collapse_of_scores(task: Dataset, depths: Sequence[int]) -> dict[str, np.nda
         "accuracy": np.array(accuracy), "off": np.array(off),
         "majority": np.array(frequency),
     }  # fmt: skip
+
+
+def explorer_tables(
+    task: Dataset,
+    depths: Sequence[int] = (1, 2, 3, 5, 10, 20, 50, 100, 300, 1000, 10**4, 10**5),
+) -> dict[str, Any]:
+    """What ``figures.deep_relu.explorer`` draws, for every depth."""
+    angle = np.linspace(0, math.pi, 300)
+    gap = torch.as_tensor(2 * np.sin(angle / 2) ** 2)
+    at = torch.tensor([0.2, 0.9, 1.5, 2.3, 3.0, 3.9, 4.4, 5.2, 5.9], dtype=F64)
+    y = torch.tensor([0.9, 0.3, -0.8, -0.6, 0.2, 1.0, 0.5, -0.4, 0.1], dtype=F64)
+    grid = torch.linspace(0, 2 * math.pi, 400, dtype=F64)
+    x, queries = (torch.stack([a.cos(), a.sin()], 1) for a in (at, grid))
+    gaps, cross = gaps_of(x), gaps_of(queries, x)
+    profiles, spectra, predictions, accuracy = {}, {}, {}, []
+    labels = task.y_test.argmax(1)
+    of_task, to_task = gaps_of(task.x_train), gaps_of(task.x_test, task.x_train)
+    for depth in depths:
+        profiles[depth] = relu_ntk_any_depth(gap, depth)[1].numpy()
+        k = relu_ntk_any_depth(of_task, depth)[1]
+        s = torch.linalg.eigvalsh(k).flip(0)
+        spectra[depth] = s.clamp_min(1e-12).numpy()
+        f = kernel_predict(k, relu_ntk_any_depth(to_task, depth)[1], task.y_train)
+        accuracy.append(float((f.argmax(1) == labels).double().mean()))
+        toy, toy_cross = (relu_ntk_any_depth(g, depth)[1] for g in (gaps, cross))
+        predictions[depth] = kernel_predict(toy, toy_cross, y).numpy()
+    majority = int(task.y_train.sum(0).argmax())
+    return {
+        "depths": list(depths), "angle": angle, "profiles": profiles,
+        "spectra": spectra,
+        "toy": {"angle": at.numpy(), "y": y.numpy(), "grid": grid.numpy()},
+        "predictions": predictions,
+        "scores": {
+            "accuracy": np.array(accuracy),
+            "majority": np.array(float((labels == majority).double().mean())),
+        },
+    }  # fmt: skip
