@@ -326,9 +326,8 @@ def kernel_noise(
         F0 = mean_cross @ c
         exact = torch.einsum("mpn,mn->mp", cross, torch.linalg.solve(train, y)) - F0
         d_train, d_cross = train - mean_train, cross - mean_cross
-        first = d_cross @ c - torch.linalg.solve(mean_train, d_train @ c, left=True) @ (
-            mean_cross.T
-        )
+        back = torch.linalg.solve(mean_train, (d_train @ c).mT)
+        first = d_cross @ c - (mean_cross @ back).mT
         output.append(float(exact.square().mean().sqrt()))
         size = d_train.square().sum((1, 2)).mean().sqrt() / mean_train.norm()
         kernel.append(float(size))
