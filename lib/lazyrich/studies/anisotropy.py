@@ -167,3 +167,47 @@ def sweep(
             )
         )
     return Sweep(tuple(gammas), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One setting of the runs with Adam, white against raw data.
+
+    Attributes:
+        what: the setting in words.
+        white, raw: R^2 of the final kernel at gamma = 0 and 1.
+        drift: largest relative drift of the alignment on raw data.
+        loss_times: time to 1 % over time to 50 % of the loss, on raw data.
+    """
+
+    what: str
+    white: float
+    raw: float
+    drift: float
+    loss_times: float
+
+
+def adam_variants(
+    tasks: dict[int, Dataset], settings: Sequence[dict[str, Any]], seeds: int = 2
+) -> list[Variant]:
+    """Fig. 6f with Adam for several widths, rates, scales and sample sizes.
+
+    Args:
+        tasks: the same data at several sizes, by n_train.
+        settings: keywords ``n``, ``lr``, ``sigma``, ``width`` each.
+    """
+    found = []
+    for setting in settings:
+        rest = {k: v for k, v in setting.items() if k != "n"}
+        runs = sweep(
+            tasks[setting["n"]], (0.0, 1.0), seeds, optimiser="adam", **rest
+        )
+        r2 = runs.r2("final").mean(1)
+        what = ", ".join(f"{k} = {v:g}" for k, v in setting.items())
+        found.append(
+            Variant(
+                what, float(r2[0]), float(r2[1]), float(runs.drift()[1].mean()),
+                float(runs.time_scales()[1].mean()),
+            )  # fmt: skip
+        )
+    return found
