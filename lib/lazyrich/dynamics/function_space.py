@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.linear import increasing_times
+from lazyrich.dynamics.runge_kutta import increasing_times, integrate
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,6 @@ def kernel_flow(
     def velocity(time: float, f: np.ndarray) -> np.ndarray:
         return rate * (history(time)[:, :n].numpy() @ (targets - f[:n]))
 
-    found = solve_ivp(
-        velocity, (0.0, float(times[-1])), begin.numpy(), "DOP853", times,
-        rtol=rtol, atol=rtol * (float(y.abs().max()) or 1.0),
-    )  # fmt: skip
-    if not found.success:
-        raise RuntimeError(f"the flow could not be integrated: {found.message}")
-    f = torch.from_numpy(found.y.T.copy())
+    path, _ = integrate(velocity, begin.numpy(), times, rtol, float(y.abs().max()))
+    f = torch.from_numpy(path)
     return KernelFlow(torch.from_numpy(times), f, y - f[:, :n])

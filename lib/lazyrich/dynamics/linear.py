@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.dynamics.runge_kutta import increasing_times, integrate
 
 Force = Callable[[np.ndarray], np.ndarray]
 
@@ -157,33 +157,15 @@ def linear_flow(
 
     start = np.concatenate([w[name].numpy().ravel() for name in names])
     size = float(np.sqrt(np.mean(start**2)))
-    solution = solve_ivp(
-        velocity, (0.0, float(times[-1])), start, "DOP853", times,
-        rtol=rtol, atol=rtol * (size or 1.0),
-    )  # fmt: skip
-    if not solution.success:
-        raise RuntimeError(f"the flow could not be integrated: {solution.message}")
+    path, evaluations = integrate(velocity, start, times, rtol, size)
     found = {
-        name: torch.from_numpy(solution.y[a:b].T.reshape(-1, *shape).copy())
+        name: torch.from_numpy(path[:, a:b].reshape(-1, *shape).copy())
         for name, a, b, shape in zip(names, starts, ends, shapes, strict=True)
     }
     product = found["W0"]
     for name in names[1:]:
         product = found[name] @ product
-    return LinearFlow(torch.from_numpy(times), found, product, int(solution.nfev))
-
-
-def increasing_times(t: Sequence[float] | np.ndarray | Tensor) -> np.ndarray:
-    """``t`` as a new array of float64.
-
-    Raises:
-        ValueError: no times, the first below 0, or times that do not increase.
-    """
-    times = np.array(t, dtype=np.float64)
-    good = times.ndim == 1 and times.size > 0 and np.all(np.diff(times) > 0)
-    if not good or times[0] < 0 or not np.all(np.isfinite(times)):
-        raise ValueError("t must be increasing times, the first of them >= 0")
-    return times
+    return LinearFlow(torch.from_numpy(times), found, product, evaluations)
 
 
 def _velocity(

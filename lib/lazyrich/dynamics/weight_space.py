@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.linear import increasing_times
+from lazyrich.dynamics.runge_kutta import increasing_times, integrate
 from lazyrich.losses import loss as named_loss
 
 
@@ -86,13 +85,8 @@ def gradient_flow(
 
     begin = torch.cat([value.reshape(-1) for value in w.values()]).numpy()
     size = float(np.sqrt(np.mean(begin**2)))
-    found = solve_ivp(
-        velocity, (0.0, float(times[-1])), begin, "DOP853", times,
-        rtol=rtol, atol=rtol * (size or 1.0),
-    )  # fmt: skip
-    if not found.success:
-        raise RuntimeError(f"the flow could not be integrated: {found.message}")
-    path = unpack(torch.from_numpy(found.y.T.copy()))
+    states, _ = integrate(velocity, begin, times, rtol, size)
+    path = unpack(torch.from_numpy(states))
     with torch.no_grad():
         outputs = torch.stack(
             [f({k: v[m] for k, v in path.items()}, x) for m in range(len(times))]
