@@ -124,3 +124,24 @@ def test_bad_input(problem):
         alignment(k, y[:4])
     with pytest.raises(ValueError, match="A must not be zero"):
         effective_rank(0 * k)
+
+
+def test_cholesky_is_the_spectral_limit(problem):
+    k, k_test, y = problem
+    for ridge in (0.0, 0.4):
+        for targets in (y, torch.stack([y, 2 * y], 1)):
+            torch.testing.assert_close(
+                kernel_predict(k, k_test, targets, ridge=ridge, method="cholesky"),
+                kernel_predict(k, k_test, targets, ridge=ridge),
+            )
+
+
+def test_cholesky_refuses_what_it_cannot_do(problem):
+    k, k_test, y = problem
+    with pytest.raises(ValueError, match="finite time"):
+        kernel_predict(k, k_test, y, t=3.0, method="cholesky")
+    singular = torch.ones(9, 9, dtype=F64)
+    with pytest.raises(ValueError, match="positive definite"):
+        kernel_predict(singular, k_test, y, method="cholesky")
+    with pytest.raises(ValueError, match="method"):
+        kernel_predict(k, k_test, y, method="lu")

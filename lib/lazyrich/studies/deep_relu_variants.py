@@ -227,29 +227,34 @@ def definite_from_depth(seed: int = 0) -> tuple[float, float]:
     return float((second.abs() < 1e-12).sum()), float(third[0])
 
 
-def second_family(starts: Sequence[float], depth: int = 1_000_000) -> dict[str, Any]:
+def second_family(
+    starts: Sequence[float], close: float, depth: int = 1_000_000
+) -> dict[str, Any]:
     """Proposition 8 in both readings.
 
-    kappa_0 to layer 40 from every start; exp(t - 1) with 1 - t as the state, which keeps
-    its digits near one, to ``depth``.
+    kappa_0 to layer 40 from all starts; exp(t - 1) with 1 - t as the state, which keeps
+    its digits near one, to ``depth``. There the ``close`` start has a head start of
+    2/(1 - t) layers.
     """
-    t = np.array(starts)
+    t = np.array([*starts, close])
     for _ in range(40):
         t = kappa_0(t)
     c = 0.5
     for _ in range(200):
         c = 0.5 + math.asin(c) / math.pi
-    worst = 0.0
-    for start in starts:
+
+    def deep(start: float) -> float:
         d = 1 - start
         for _ in range(depth):
             d = -math.expm1(-d)
-        worst = max(worst, abs(depth * d / 2 - 1))
+        return d
+
     return {
         "fixed_point": c,
         "slope": 1 / (math.pi * math.sqrt(1 - c * c)),
         "off_at_40": float(np.abs(t - c).max()),
-        "exponential_off": worst,
+        "exponential_off": max(abs(depth * deep(start) / 2 - 1) for start in starts),
+        "close_off": abs((depth + 2 / (1 - close)) * deep(close) / 2 - 1),
         "steep_from": math.sqrt(1 - 1 / math.pi**2),
     }
 
