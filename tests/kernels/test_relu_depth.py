@@ -29,7 +29,8 @@ def test_jump_is_layers_one_by_one(depth):
 def test_coefficients_are_those_of_the_derivation():
     def symbolic(powers):
         return sum(
-            sp.Rational(Fraction(c).numerator, Fraction(c).denominator) * sp.pi ** (2 * k)
+            sp.Rational(Fraction(c).numerator, Fraction(c).denominator)
+            * sp.pi ** (2 * k)
             for k, c in enumerate(powers)
         )
 
@@ -52,7 +53,9 @@ def test_far_layers_follow_the_two_term_laws():
     gap, theta = relu_ntk_any_depth(GAPS[:4], depth)
     c = abel_constant(GAPS[:4])
     v = depth - 1 + 1.5 * math.log(depth - 1) + c
-    torch.testing.assert_close(torch.acos(1 - GAPS[2:3]), torch.tensor([math.pi / 2]).to(F64))
+    torch.testing.assert_close(
+        torch.acos(1 - GAPS[2:3]), torch.tensor([math.pi / 2]).to(F64)
+    )
     torch.testing.assert_close(gap, 4.5 * math.pi**2 / v**2, rtol=1e-9, atol=0)
     excess = 0.375 * math.log(depth) / depth + (c / 4 - 0.375) / depth
     torch.testing.assert_close(theta - 0.25, excess, rtol=1e-4, atol=0)

@@ -49,7 +49,11 @@ def test_abel_equation_holds_to_the_order_of_its_coefficients(count):
 
 @pytest.mark.parametrize(
     "function",
-    [theory.abel_coefficients, theory.kernel_coefficients, theory.transient_coefficients],
+    [
+        theory.abel_coefficients,
+        theory.kernel_coefficients,
+        theory.transient_coefficients,
+    ],
 )
 def test_more_coefficients_do_not_change_the_first(function):
     few, many = function(3), function(6)

@@ -47,8 +47,12 @@ def inverse_stereographic(p: Tensor) -> Tensor:
         raise ValueError(f"p must have at least 2 columns, got shape {tuple(p.shape)}")
     off = (torch.linalg.vector_norm(p, dim=1) - 1).abs()
     if float(off.max()) > 1e-6:
-        raise ValueError(f"p must hold unit vectors, got lengths off by {float(off.max()):.2g}")
+        raise ValueError(
+            f"p must hold unit vectors, got lengths off by {float(off.max()):.2g}"
+        )
     height = p[:, -1:]
     if bool((height >= 1).any()):
-        raise ValueError("p must not hold the north pole, which is the image of infinity")
+        raise ValueError(
+            "p must not hold the north pole, which is the image of infinity"
+        )
     return p[:, :-1] / (1 - height)

@@ -40,12 +40,16 @@ def one_layer(rho: np.ndarray, kappa_0: np.ndarray, kappa_1: np.ndarray) -> Figu
     x = np.repeat(points, 2)[:-1]
     y = np.concatenate([[points[0]], np.repeat(points[1:], 2)])
     right.plot(x, y, color=COLOURS[1], lw=1.2)
-    right.set(xlabel=r"$\rho_{\ell}$", ylabel=r"$\rho_{\ell+1}$", xlim=(-1, 1), ylim=(-1, 1))
+    right.set(
+        xlabel=r"$\rho_{\ell}$", ylabel=r"$\rho_{\ell+1}$", xlim=(-1, 1), ylim=(-1, 1)
+    )
     return figure
 
 
 def profiles(
-    angle: np.ndarray, kernels: Mapping[int, np.ndarray], crossover: np.ndarray | None = None
+    angle: np.ndarray,
+    kernels: Mapping[int, np.ndarray],
+    crossover: np.ndarray | None = None,
 ) -> Figure:
     """Normalised kernel against the angle between inputs, one curve a depth (Fig. 2).
 
@@ -168,7 +172,9 @@ def sphere_depths(
         axis.plot(n, theory, color=COLOURS[k], lw=1.4)
         power = theory[-1] * (n / n[-1]) ** (2 / (d - 1))
         axis.plot(n, power, color="k", ls=":", lw=1.2)
-    axis.set(xscale="log", yscale="log", xlabel="points $N$", ylabel=r"$3\pi/\theta_{\min}$")
+    axis.set(
+        xscale="log", yscale="log", xlabel="points $N$", ylabel=r"$3\pi/\theta_{\min}$"
+    )
     axis.legend()
     return figure
 
@@ -243,7 +249,9 @@ def explorer(
         circle.set(title="predictor on a circle", xlabel="angle", ylim=(-1.5, 1.7))
         circle.set_xticks([0, math.pi, 2 * math.pi], ["0", r"$\pi$", r"$2\pi$"])
         digits.plot(depths, scores["accuracy"], color="0.7", marker="o", ms=4)
-        digits.plot([depth], scores["accuracy"][k : k + 1], "o", ms=10, color=colours[depth])
+        digits.plot(
+            [depth], scores["accuracy"][k : k + 1], "o", ms=10, color=colours[depth]
+        )
         digits.axhline(float(scores["majority"]), color="k", ls="--", lw=1.0)
         digits.set(title="accuracy on digits", ylim=(0, 1.02))
         _log_depth(digits)
@@ -265,7 +273,9 @@ def smallest_eigenvalues(
     figure, axes = new(1, 1, height=3.6)
     axis = axes[0, 0]
     for k, n in enumerate(sizes):
-        axis.plot(depths, table[k], color=COLOURS[k], marker=MARKERS[k], label=f"$N={n}$")
+        axis.plot(
+            depths, table[k], color=COLOURS[k], marker=MARKERS[k], label=f"$N={n}$"
+        )
     axis.axhline(0.75, color="k", ls="--", lw=1.0)
     axis.set(yscale="log", ylabel=r"$\lambda_{\min}$")
     _log_depth(axis)
@@ -286,7 +296,8 @@ def _curves_of_window(
 def depth_window(
     depths: np.ndarray, stable: np.ndarray, expressive: np.ndarray,
     window: tuple[float, float],
-    eigenvalues: tuple[Sequence[int], np.ndarray], accuracy: tuple[Sequence[int], np.ndarray],
+    eigenvalues: tuple[Sequence[int], np.ndarray],
+    accuracy: tuple[Sequence[int], np.ndarray],
 ) -> Figure:  # fmt: skip
     """The Goldilocks chart of a data set: both laws of the crossover, the window, and
     what was measured."""

@@ -71,7 +71,9 @@ _TRANSIENT: tuple[_Powers, ...] = (
 
 
 def _value(powers: _Powers) -> float:
-    return math.fsum(float(Fraction(c)) * math.pi ** (2 * k) for k, c in enumerate(powers))
+    return math.fsum(
+        float(Fraction(c)) * math.pi ** (2 * k) for k, c in enumerate(powers)
+    )
 
 
 _ALPHA = [_value(c) for c in _ABEL]

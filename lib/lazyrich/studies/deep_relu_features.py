@@ -97,7 +97,9 @@ def one_hot(count: int) -> Tensor:
     return math.sqrt(count) * torch.eye(count, dtype=F64)
 
 
-Prediction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
+Prediction = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, np.ndarray, float], np.ndarray
+]
 """(cosines, cosines of the points with the training inputs, y, f0, gamma) -> |dh_2|^2."""
 
 
@@ -117,7 +119,9 @@ def token_table(
     for n in widths:
         rows = []
         for seed in range(seeds):
-            moved = train(ReluNetwork(len(y), (n, n)), x, y, t=t, steps=steps, seed=seed)
+            moved = train(
+                ReluNetwork(len(y), (n, n)), x, y, t=t, steps=steps, seed=seed
+            )
             change, before = moved.change(2), moved.start[1]
             norm = change.norm(dim=1)
             square = predicted(R0, R0, y.numpy(), moved.f0.numpy(), 1.0)
@@ -172,7 +176,9 @@ def movements(
     gamma = widths[1] / widths[0]
     found: dict[str, list[Any]] = collections.defaultdict(list)
     for seed in range(seeds):
-        moved = train(ReluNetwork(x.shape[1], widths), x, y, t=t, steps=steps, seed=seed)
+        moved = train(
+            ReluNetwork(x.shape[1], widths), x, y, t=t, steps=steps, seed=seed
+        )
         before, after, change = moved.start[1], moved.end[1], moved.change(2)
         a, b = 0, n
 
@@ -265,7 +271,9 @@ def derivatives(widths: Sequence[int], seeds: int = 12, d: int = 4) -> dict[str,
             top = []
             for factor in net.tangent_factors(w, x):
                 d_max = 1.0 if factor.d is None else float(factor.d.abs().max())
-                top.append(d_max * float(factor.z.abs().max()) * math.sqrt(factor.scale))
+                top.append(
+                    d_max * float(factor.z.abs().max()) * math.sqrt(factor.scale)
+                )
             tops.append(max(top[1:]))
             middles.append(top[1])
         error = np.std(sums, ddof=1) / math.sqrt(seeds)
@@ -279,9 +287,7 @@ def derivatives(widths: Sequence[int], seeds: int = 12, d: int = 4) -> dict[str,
     }
 
 
-def toy_network(
-    exponents: Sequence[float], sizes: Sequence[int]
-) -> dict[str, float]:
+def toy_network(exponents: Sequence[float], sizes: Sequence[int]) -> dict[str, float]:
     """Fig. 1: norms of layers of equal activations n^(-a), and all paths of a linear
     network together against a single one; largest relative errors."""
     norm_error = path_error = 0.0

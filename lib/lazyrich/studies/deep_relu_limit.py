@@ -164,9 +164,7 @@ def worst_survival_deviation(found: np.ndarray, exact: np.ndarray, trees: int) -
 def limit_numbers() -> Numbers:
     """Theorem 2: the kernel of a pair with rho_0 = 1/2 at large depths, and all pairs
     at depth 10^12."""
-    found = {
-        f"excess_1e{k}": kernel(0.5, 10**k) - 0.25 for k in (4, 5, 6)
-    }
+    found = {f"excess_1e{k}": kernel(0.5, 10**k) - 0.25 for k in (4, 5, 6)}
     far = relu_ntk_any_depth(tensor(GAPS), 10**12)[1]
     found["off_at_1e12"] = float((far - 0.25).abs().max())
     return found
@@ -211,7 +209,7 @@ def crossover_errors(
     """Largest |Theta-bar - F| over depths up to 60 times 3 pi/delta, in units of delta:
     all depths to 600, then 150 on a logarithmic grid; ``shifted`` takes L - 1 for L."""
     delta = np.array(deltas)
-    gaps = tensor(2 * np.sin(delta / 2) ** 2)  # type: ignore[arg-type]
+    gaps = tensor(2 * np.sin(delta / 2) ** 2)
     _, first = by_layer(gaps, 600)
     depths = list(range(1, 601))
     rows = list(first.numpy())
@@ -238,10 +236,10 @@ def first_order_slope(delta: float = 1e-6) -> float:
 
 def peak_width(depth: int, value: float = 0.625) -> float:
     """Angle at which Theta-bar_depth has fallen to ``value``."""
-    found = optimize.brentq(
+    found: Any = optimize.brentq(
         lambda a: kernel(2 * math.sin(a / 2) ** 2, depth) - value, 1e-9, 1.5, xtol=1e-14
     )
-    return float(found)  # type: ignore[arg-type]
+    return float(found)
 
 
 def overshoot(gap: float, depth: int = 400) -> tuple[float, int]:
@@ -257,8 +255,8 @@ def least_correlations(depths: Sequence[int]) -> dict[str, Any]:
     places = np.array([minimum_over_pairs(depth)[1] for depth in depths])
     falling = rising = True
     for depth, place in zip(depths, places, strict=True):
-        left = tensor(2 - np.linspace(0, 0.9, 30) * (1 + place))  # type: ignore[arg-type]
-        right = tensor(np.linspace(1, 0, 200))  # type: ignore[arg-type]
+        left = tensor(2 - np.linspace(0, 0.9, 30) * (1 + place))
+        right = tensor(np.linspace(1, 0, 200))
         falling &= bool((relu_ntk_correlation(left, depth)[1].diff() < 0).all())
         rising &= bool((relu_ntk_correlation(right, depth)[1].diff() > 0).all())
     return {"places": places, "falling": falling, "rising": rising}

@@ -113,7 +113,9 @@ def early_stopped(
         for t in (1.0, 10.0, math.inf):
             decay = expm(-t * m) if math.isfinite(t) else np.zeros_like(m)
             right = np.linalg.solve(m, (np.eye(5) - decay).T @ row.T).T
-            got = weights(kernel_matrix(points, depth), kernel_matrix(angle, depth, points), t)
+            got = weights(
+                kernel_matrix(points, depth), kernel_matrix(angle, depth, points), t
+            )
             worst = max(worst, float(np.abs(got.numpy() - right).max()))
     return {
         "flow_error": float(np.abs(flow[12:] - formula.numpy()).max()),
@@ -134,14 +136,18 @@ def eigenvalue_map() -> dict[str, Any]:
             worst = max(worst, float(off))
     n, t = 40, 1.7
     limit = torch.linalg.eigvalsh(operator(limit_matrix(n), t))
-    expected = [4 / (n + 3) * -math.expm1(-t * (n + 3) / 4), 4 / 3 * -math.expm1(-0.75 * t)]
+    expected = [
+        4 / (n + 3) * -math.expm1(-t * (n + 3) / 4),
+        4 / 3 * -math.expm1(-0.75 * t),
+    ]
     s = torch.linspace(0, 50, 2001, dtype=F64)
     values = phi(t, s)
     bound = torch.minimum(torch.full_like(s, t), 1 / s)
     return {
         "map_error": worst,
         "limit_error": max(
-            abs(float(limit[0]) - expected[0]), float((limit[1:] - expected[1]).abs().max())
+            abs(float(limit[0]) - expected[0]),
+            float((limit[1:] - expected[1]).abs().max()),
         ),
         "decreasing": bool((values.diff() < 0).all()),
         "bounded": bool((values <= bound * (1 + 1e-15)).all()),
@@ -234,7 +240,9 @@ def first_order_residuals(depths: Sequence[int], n: int = 25, d: int = 6) -> np.
     return np.array(found)
 
 
-def with_neighbour(eta: float, n: int = 40, d: int = 5, seed: int = 11) -> tuple[Tensor, Tensor]:
+def with_neighbour(
+    eta: float, n: int = 40, d: int = 5, seed: int = 11
+) -> tuple[Tensor, Tensor]:
     """n points of the sphere, well apart, and a query at angle ``eta`` from the first."""
     x = separated(n, d, 0.35, seed)
     across = sphere(1, d, seed + 1)[0]
@@ -290,7 +298,9 @@ def separated(n: int, d: int, delta: float, seed: int = 0) -> Tensor:
             return kept
         if float((kept @ point).max()) <= math.cos(delta):
             kept = torch.cat([kept, point[None]])
-    raise ValueError(f"delta must leave room for {n} points in dimension {d}, got {delta}")
+    raise ValueError(
+        f"delta must leave room for {n} points in dimension {d}, got {delta}"
+    )
 
 
 def row_bound(trials: int = 300) -> float:

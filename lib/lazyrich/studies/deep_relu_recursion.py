@@ -23,11 +23,9 @@ GAPS = ("2", "1.9", "1.5", "1", "0.7", "0.3", "0.1", "0.01", "0.0001")
 """1 - rho_0 of the nine pairs of inputs that all checks share, as exact decimals."""
 
 
-def tensor(values: Sequence[float] | Sequence[str] | float) -> Tensor:
-    """Numbers or decimals as a float64 tensor."""
-    if isinstance(values, float):
-        return torch.tensor(values, dtype=F64)
-    return torch.tensor([float(v) for v in values], dtype=F64)
+def tensor(values: float | Sequence[float] | Sequence[str] | np.ndarray) -> Tensor:
+    """Numbers, or decimals as strings, as a float64 tensor."""
+    return torch.as_tensor(np.array(values, dtype=float), dtype=F64)
 
 
 def pair_of_inputs(rho: float, d: int = 2) -> Tensor:

@@ -79,7 +79,10 @@ def inverse_angles(
         for start in range(0, n, 500):
             rows = slice(start, min(start + 500, n))
             gram = x[rows] @ x[: rows.stop].T
-            later = np.arange(rows.stop)[None, :] >= np.arange(rows.start, rows.stop)[:, None]
+            later = (
+                np.arange(rows.stop)[None, :]
+                >= np.arange(rows.start, rows.stop)[:, None]
+            )
             gram[later] = -2
             nearest[rows] = gram.argmax(1)
             best[rows] = gram.max(1)

@@ -89,7 +89,10 @@ def bias_against_digits(
             for depth in (1, 2, 3, 5, 10, 30):
                 sigma, theta = (float(v) for v in oracle(gap, depth, beta))
                 k = depth - 1
-                got = found.sigma_gap[k] / found.q[k], found.theta_gap[k] / found.theta[k]
+                got = (
+                    found.sigma_gap[k] / found.q[k],
+                    found.theta_gap[k] / found.theta[k],
+                )
                 worst = max(worst, abs(got[0] / sigma - 1), abs(got[1] / theta - 1))
                 matrices = relu_ntk(pair_of_inputs(1 - float(gap)), depth=depth,
                                     bias=float(beta), normalised=True)  # fmt: skip
@@ -114,7 +117,9 @@ def rank_one_limit(betas: Sequence[float] = (0.1, 1.0)) -> dict[str, float]:
             found[f"{name}_{beta:g}".replace(".", "_")] = 2 ** (90 / 2) * lost[-1]
     eigenvalues = []
     for depth in (2, 3, 5, 10, 20, 40):
-        matrix = relu_ntk(math.sqrt(2) * circle(8), depth=depth, bias=0.1, normalised=True)[1]
+        matrix = relu_ntk(
+            math.sqrt(2) * circle(8), depth=depth, bias=0.1, normalised=True
+        )[1]
         eigenvalues.append(float(torch.linalg.eigvalsh(matrix)[0]))
     found["ratio_off"] = ratio
     found["smallest_10"] = eigenvalues[3]
@@ -123,7 +128,9 @@ def rank_one_limit(betas: Sequence[float] = (0.1, 1.0)) -> dict[str, float]:
     return found
 
 
-def simulated_gap(width: int = 400, depth: int = 12, seeds: int = 24) -> dict[str, float]:
+def simulated_gap(
+    width: int = 400, depth: int = 12, seeds: int = 24
+) -> dict[str, float]:
     """1 - normalised kernel of random networks with bias 1, orthogonal inputs, over the
     two predictions: that of the recursion, and 3/4, of a limit as without bias."""
     x = pair_of_inputs(0.0)

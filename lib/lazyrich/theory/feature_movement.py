@@ -1,4 +1,4 @@
-r"""How far hidden layers of wide ReLU networks move: two hidden layers, exact at large width.
+r"""How far the two hidden layers of a wide ReLU network move.
 
 Loss (1/2) sum_j (f(x_j) - y_j)^2, inputs of length |x|^2 = n0, widths n1, n2 -> infinity
 with gamma = n2/n1, and the integrated residual
@@ -7,8 +7,10 @@ with gamma = n2/n1, and the integrated residual
 
 Individual neurons move by O(n^{-1/2}), layers by
 
-    |dh_1(x)|^2 -> H_1^2 = sum_jk R_0(x,j) R_0(x,k) P_3[R_0](x,j,k) kappa_0(R_1(j,k))/2 r_j r_k
-    |dh_2(x)|^2 -> sum_jk Theta_2(x,j) Theta_2(x,k) P_3[R_1](x,j,k) r_j r_k + (gamma/2) H_1^2
+    |dh_1(x)|^2 -> H_1^2
+        = sum_jk R_0(x,j) R_0(x,k) P_3[R_0](x,j,k) kappa_0(R_1(j,k))/2 r_j r_k
+    |dh_2(x)|^2 -> (gamma/2) H_1^2
+        + sum_jk Theta_2(x,j) Theta_2(x,k) P_3[R_1](x,j,k) r_j r_k
 
 where P_3 = 1/8 + (asin + asin + asin)/(4 pi) is the probability that three Gaussians of
 those correlations are positive together. Derived for this book: the paper of the ledger

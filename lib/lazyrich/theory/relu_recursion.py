@@ -201,7 +201,7 @@ def _shift(k: int, layer: _Layer) -> Any:
 def abel_coefficients(count: int) -> list[sp.Expr]:
     r"""alpha_1, ..., alpha_count of the Abel function
 
-        A(v) = v - (3/2) log v + alpha_1/v + alpha_2/v^2 + ...,   A(v_{l+1}) = A(v_l) + 1.
+    A(v) = v - (3/2) log v + alpha_1/v + alpha_2/v^2 + ...,   A(v_{l+1}) = A(v_l) + 1.
     """
     layer = _layer(count + 2)
     cut = count + 2
@@ -318,7 +318,9 @@ def neighbour_weight(z: ArrayLike) -> np.ndarray:
 
 def crossover_depth(value: float) -> float:
     """z at which F(z) = ``value``."""
-    found = optimize.brentq(lambda z: float(crossover(z)) - value, 0, 1e9, xtol=1e-14)
+    found: Any = optimize.brentq(
+        lambda z: float(crossover(z)) - value, 0, 1e9, xtol=1e-14
+    )
     return float(found)
 
 
