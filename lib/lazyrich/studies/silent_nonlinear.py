@@ -37,6 +37,7 @@ class Run:
         initial, final: (p,) kernel regression with the initial and the final kernel.
         error: (k,) share of test points on the wrong side, for targets +-1.
         steps: taken.
+        weights: squared norm of every parameter at the end.
     """
 
     t: np.ndarray
@@ -48,6 +49,7 @@ class Run:
     final: np.ndarray
     error: np.ndarray
     steps: int
+    weights: dict[str, float]
 
     def time(self, level: float) -> float:
         """First time at which the loss is at ``level`` of its start.
@@ -132,6 +134,7 @@ def train(
     ratio: float = 1.15,
     change: float = 0.04,
     every: int | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> Run:
     """Full-batch training with the tangent kernel recorded along the way.
 
@@ -144,17 +147,22 @@ def train(
         ratio, change: a record is made when the number of steps has grown by this
             factor, or the loss by this share of its start; ``every`` so many steps
             instead, where given.
+        rates: multiples of ``lr`` for single parameters, by name.
 
     Raises:
         ValueError: unknown optimiser, or the loss is still above ``stop`` at the end.
     """
     check.one_of("optimiser", optimiser, ("gradient", "adam"))
     weights: Params = {k: v.detach().clone() for k, v in w.items()}
-    parameters = list(weights.values())
+    multiples = dict(rates or {})
+    if unknown := sorted(set(multiples) - set(weights)):
+        raise ValueError(f"rates must name parameters of the net, got {unknown}")
+    groups = [
+        {"params": [value], "lr": lr * multiples.get(name, 1.0)}
+        for name, value in weights.items()
+    ]
     step_by: torch.optim.Optimizer = (
-        torch.optim.SGD(parameters, lr)
-        if optimiser == "gradient"
-        else torch.optim.Adam(parameters, lr)
+        torch.optim.SGD(groups) if optimiser == "gradient" else torch.optim.Adam(groups)
     )
     n = len(x)
     records: list[tuple[float, ...]] = []
@@ -198,8 +206,9 @@ def train(
         f_test = net(weights, x_test)
     t, losses, aligned, norm, error = np.array(records).T
     return Run(
-        t, losses, aligned, norm, f_test.double().numpy(), initial, final, error, step
-    )
+        t, losses, aligned, norm, f_test.double().numpy(), initial, final, error, step,
+        {name: float(value.square().sum()) for name, value in weights.items()},
+    )  # fmt: skip
 
 
 def _regress(
@@ -243,14 +252,15 @@ def perceptron_run(
     """``train`` of an MLP on a task with targets +-1.
 
     Weights are drawn in the coordinates of the inputs. Where training and test inputs
-    span fewer directions, training takes place in an orthonormal frame of the span: the
-    same flow at a fraction of the cost, as the other components of the first layer
-    neither move nor matter.
+    span fewer directions, gradient steps are taken in an orthonormal frame of the span:
+    the same run at a fraction of the cost, as the other components of the first layer
+    neither move nor matter. (Adam's steps depend on the frame, so it keeps the inputs'.)
     """
     d = task.x_train.shape[1]
     w = MLP((d, *[width] * (depth - 1), 1), activation, sigma).init(seed)
     x, x_test = task.x_train, task.x_test
-    frame = _span(x)
+    gradient = options.get("optimiser", "gradient") == "gradient"
+    frame = _span(x) if gradient else torch.eye(d, dtype=x.dtype)
     if frame.shape[1] < d and _inside(x_test, frame):
         x, x_test = x @ frame, x_test @ frame
         w["W0"] = w["W0"] @ frame
