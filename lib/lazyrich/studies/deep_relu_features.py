@@ -42,14 +42,22 @@ class Moved:
 
 
 def train(
-    net: ReluNetwork, x: Tensor, y: Tensor, *, t: float, steps: int, seed: int
+    net: ReluNetwork,
+    x: Tensor,
+    y: Tensor,
+    *,
+    t: float,
+    steps: int,
+    seed: int,
+    device: str = "cpu",
 ) -> Moved:
     """Train on the first len(y) rows of ``x``; the others are only watched.
 
     Gradients are written out: three products with the middle matrix a step, which is
-    updated in place.
+    updated in place. A width of 30000 needs 7 GB for it, best on a GPU.
     """
-    w = net.init(seed)
+    w = net.init(seed, device=device)
+    x, y = x.to(w["W0"].device), y.to(w["W0"].device)
     W1, W2, w3 = w["W0"], w["W1"], w["W2"][0]
     n0, n1, n2, n = net.d, *net.widths, len(y)
     rate = t / steps
@@ -73,7 +81,7 @@ def train(
         W2.addmm_(d2.T, h1, alpha=-rate / math.sqrt(n1))
         W1.addmm_(d1.T, inputs, alpha=-rate / math.sqrt(n0))
     _, h1, _, h2, _ = forward(x)
-    return Moved(f0, start, (h1, h2))
+    return Moved(f0.cpu(), (start[0].cpu(), start[1].cpu()), (h1.cpu(), h2.cpu()))
 
 
 # --------------------------------------------------------------------------- tokens
@@ -105,7 +113,7 @@ Prediction = Callable[
 
 def token_table(
     y: Tensor, widths: tuple[int, int], seeds: int, t: float, steps: int,
-    predicted: Prediction,
+    predicted: Prediction, device: str = "cpu",
 ) -> dict[str, Any]:  # fmt: skip
     """Table 1: movements of the last hidden layer on one-hot tokens at two widths.
 
@@ -119,9 +127,8 @@ def token_table(
     for n in widths:
         rows = []
         for seed in range(seeds):
-            moved = train(
-                ReluNetwork(len(y), (n, n)), x, y, t=t, steps=steps, seed=seed
-            )
+            net = ReluNetwork(len(y), (n, n))
+            moved = train(net, x, y, t=t, steps=steps, seed=seed, device=device)
             change, before = moved.change(2), moved.start[1]
             norm = change.norm(dim=1)
             square = predicted(R0, R0, y.numpy(), moved.f0.numpy(), 1.0)
