@@ -29,6 +29,11 @@ from lazyrich.dynamics.trajectory import Status, Trajectory
 
 BELOW, SLIDING, ABOVE = -1, 0, 1
 
+_SINGULAR = (
+    "k_train must be positive definite between the points on the margin, got a singular "
+    "matrix; a nugget makes it regular"
+)
+
 _REFRESH = 64
 """Rank-one updates after which the inverse is computed anew: they lose digits slowly."""
 
@@ -124,7 +129,13 @@ class HingePath:
         return float(np.maximum(1.0 - self.m, 0.0).mean())
 
     def next_event(self) -> tuple[float, int]:
-        """Time until a pattern reaches the margin, and which; (inf, -1) if none will."""
+        """Time until a pattern reaches the margin, and which; (inf, -1) if none will.
+
+        Without a pattern below the margin all forces are zero, and what is left of the
+        velocities is rounding.
+        """
+        if not (self.side == BELOW).any():
+            return math.inf, -1
         toward = -self.side * self.v
         coming = toward > 0.0
         if not coming.any():
@@ -221,10 +232,7 @@ class HingePath:
                 self.side[who] = SLIDING
                 self.v[who] = 0.0
         else:
-            raise RuntimeError(
-                f"no forces on the margin were found for pattern {j} at t = {self.t:g}; "
-                "is k_train positive definite?"
-            )
+            raise ValueError(_SINGULAR)
         if self.events % _REFRESH == 0:  # sums of increments lose digits slowly
             self.v = Q @ s / self.n
             self.v[sliding.members] = 0.0
@@ -235,6 +243,7 @@ def hinge_path(
     y: Tensor,
     k_test: Tensor | None = None,
     *,
+    nugget: float = 0.0,
     stop_loss: float = 0.0,
     max_events: int = 1_000_000,
     levels: Sequence[float] = LEVELS,
@@ -250,6 +259,8 @@ def hinge_path(
         y: targets (n,), +-1.
         k_test: Theta between other points and the training points, (p, n), or
             (members, p, n): outputs there are recorded too.
+        nugget: added to the diagonal of ``k_train``, in units of its mean: for kernels
+            of trained nets, which may be singular to rounding.
         stop_loss: a member is *fitted* once its loss is at most this fraction of its
             start; 0 follows it to the end, a loss of exactly zero.
         max_events: a member that meets more of them is *truncated*.
@@ -260,7 +271,8 @@ def hinge_path(
         and ``w`` holds ``c`` = y p / n (members, n), for which F = Theta c.
 
     Raises:
-        TypeError, ValueError: arguments of the wrong form, naming them.
+        TypeError, ValueError: arguments of the wrong form, naming them; a kernel that is
+            singular where it matters.
     """
     check.tensor("y", y, ndim=1)
     n = len(y)
@@ -282,6 +294,7 @@ def hinge_path(
                 f"k_test must have shape (..., p, {n}) with the members of k_train, "
                 f"got {tuple(k_test.shape)}"
             )
+    nugget = check.real("nugget", nugget, least=0.0)
     stop_loss = check.real("stop_loss", stop_loss, least=0.0, most=1.0)
     max_events = check.positive_int("max_events", max_events)
     levels = tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels)
@@ -289,7 +302,7 @@ def hinge_path(
     sign = y.double().cpu().numpy()
     runs = [
         _follow(
-            kernel.double().cpu().numpy(),
+            _regular(kernel.double().cpu().numpy(), nugget),
             sign,
             stop_loss,
             max_events,
@@ -340,6 +353,10 @@ def hinge_path(
         w={"c": c[torch.arange(len(runs)), column("records") - 1]},
         settings={"loss": "hinge", "frozen": True, "exact": True},
     )
+
+
+def _regular(kernel: np.ndarray, nugget: float) -> np.ndarray:
+    return kernel + nugget * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
 
 
 def _follow(

