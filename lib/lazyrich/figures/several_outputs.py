@@ -57,9 +57,7 @@ def digits(runs: Mapping[str, tuple[Any, float]]) -> Figure:
     return figure
 
 
-def drifts(
-    ratios: Sequence[float], found: Mapping[str, np.ndarray]
-) -> Figure:
+def drifts(ratios: Sequence[float], found: Mapping[str, np.ndarray]) -> Figure:
     """Change of the kernel's shape while the loss falls, against the ratio of the two
     singular values; (ratios, seeds) by label."""
     figure, axes = new(1, 1, height=3.3)
@@ -97,7 +95,13 @@ def layer_differences(
         place, corrected, "_", color=COLOURS[0], ms=26, mew=3, label="$(N_2-N_3)/N_1$"
     )
     axis.plot(
-        place, printed, "_", color=COLOURS[1], ms=26, mew=3, label="$1-N_3/N_2$, printed"
+        place,
+        printed,
+        "_",
+        color=COLOURS[1],
+        ms=26,
+        mew=3,
+        label="$1-N_3/N_2$, printed",
     )
     axis.set_xticks(place, ["–".join(map(str, shape)) for shape in shapes], fontsize=11)
     axis.set_xlabel("widths $N_1$–$N_2$–$N_3$")

@@ -77,7 +77,9 @@ def printed_and_corrected(
     axis.plot(n, corrected, label=r"with $\kappa^2$")
     axis.plot(n, printed, ls="--", label="as printed")
     at, mean, bar = points
-    axis.errorbar(at, mean, bar, color="black", marker="o", ls="none", label="simulated")
+    axis.errorbar(
+        at, mean, bar, color="black", marker="o", ls="none", label="simulated"
+    )
     axis.set_yscale("log")
     axis.set_xlabel("examples $P$")
     axis.set_ylabel("test error $E_g$")

@@ -13,7 +13,7 @@ its own. Standard parametrisation: weights N(0, sigma^2 / fan_in).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,7 +100,9 @@ class WideResNet:
             ValueError: an ensemble was asked for.
         """
         if members is not None or isinstance(seed, Sequence):
-            raise ValueError("seed must be one integer: this network has no member axis")
+            raise ValueError(
+                "seed must be one integer: this network has no member axis"
+            )
         scales = {}
         for name, shape in self.shapes.items():
             sigma = self.sigma_first if name == "first" else self.sigma

@@ -51,7 +51,6 @@ def whitening_errors(x: Tensor, gammas: Sequence[float]) -> dict[str, float]:
     Returns:
         ``slope_error``, ``identity`` and ``flatness``, relative errors.
     """
-    centred = x - x.mean(0)
     raw = principal_components(x, "all", 0.0)
     spectrum = raw.variance.log()
     slope = 0.0
@@ -60,11 +59,9 @@ def whitening_errors(x: Tensor, gammas: Sequence[float]) -> dict[str, float]:
         steep = (new - new.mean()) @ (spectrum - spectrum.mean())
         fitted = float(steep / (spectrum - spectrum.mean()).square().sum())
         slope = max(slope, abs(fitted - gamma))
+    # up to one factor and the directions that were dropped, gamma = 1 is the identity
+    kept = (x - x.mean(0)) @ raw.basis.mT @ raw.basis
     back = raw(x) @ raw.basis
-    factor = float((back * centred).sum() / centred.square().sum())
-    # directions that were dropped are not expected back
-    kept = centred @ raw.basis.mT @ raw.basis
-    identity = float((back / factor - kept).norm() / kept.norm())
     factor = float((back * kept).sum() / kept.square().sum())
     identity = float((back / factor - kept).norm() / kept.norm())
     white = _variances(principal_components(x, "all", 1.0)(x))

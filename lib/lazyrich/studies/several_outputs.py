@@ -67,7 +67,11 @@ def network(task: Teacher, width: int, depth: int, sigma: float) -> DeepLinear:
 
 
 def trained(
-    task: Teacher, net: DeepLinear, seed: int = 0, rtol: float = 1e-9, settle: float = 14.0
+    task: Teacher,
+    net: DeepLinear,
+    seed: int = 0,
+    rtol: float = 1e-9,
+    settle: float = 14.0,
 ) -> dict[str, Tensor]:
     """Weights after training: the time to leave the origin, then ``settle`` times of the
     slowest mode."""
@@ -114,7 +118,12 @@ def half_times(
 
 
 def learning_curves(
-    task: Teacher, width: int, depth: int, sigma: float, seed: int = 0, records: int = 300
+    task: Teacher,
+    width: int,
+    depth: int,
+    sigma: float,
+    seed: int = 0,
+    records: int = 300,
 ) -> dict[str, np.ndarray]:
     """Every mode's share c_a / s_a along training, and the loss over its start."""
     net = network(task, width, depth, sigma)
@@ -206,7 +215,8 @@ def exactly_balanced_kernel(task: Teacher, width: int, depth: int) -> np.ndarray
         frames.append(torch.linalg.qr(draw)[0])
     frames.append(task.z)
     w = {
-        f"W{layer}": (frames[layer + 1] * u) @ frames[layer].mT for layer in range(depth)
+        f"W{layer}": (frames[layer + 1] * u) @ frames[layer].mT
+        for layer in range(depth)
     }
     net = network(task, width, depth, 1.0)
     # a plain function: the generic route through per-example Jacobians
@@ -214,9 +224,7 @@ def exactly_balanced_kernel(task: Teacher, width: int, depth: int) -> np.ndarray
     return blocks.permute(2, 3, 0, 1).numpy()
 
 
-def layer_kernels(
-    task: Teacher, width: int, depth: int, sigma: float
-) -> list[float]:
+def layer_kernels(task: Teacher, width: int, depth: int, sigma: float) -> list[float]:
     """Eq. 54: relative errors of (W^l ... W^1)^T (W^l ... W^1) = (beta^T beta)^(l/L),
     for l = 1 ... L."""
     net = network(task, width, depth, sigma)
@@ -410,7 +418,8 @@ def digits_run(
         flow = linear_flow(linear.init(seed), beta, times, rtol=1e-8)
         loss = (flow.product - beta).square().sum((1, 2)).numpy()
         found = [
-            _white_alignment(linear.tangent_matrix(flow.at(int(k))), beta) for k in marks
+            _white_alignment(linear.tangent_matrix(flow.at(int(k))), beta)
+            for k in marks
         ]
         alignment = np.interp(times, times[marks], found)
         return DigitsRun(times, loss / loss[0], alignment, d, spectrum)

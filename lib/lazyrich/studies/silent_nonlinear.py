@@ -328,7 +328,7 @@ def initial_rates(
     w = net.init(seed)
     f, pull = net.pullback(w, x)
     velocity = pull((y - f) / n)
-    jacobian, moved = torch.func.jvp(
+    jacobian, moved, *_ = torch.func.jvp(
         torch.func.jacrev(lambda p: net(p, x)), (w,), (velocity,)
     )
     size, speed = (
@@ -353,7 +353,9 @@ def rate_slopes(
     return {
         name: float(
             np.polyfit(
-                log_s, [np.mean([math.log(getattr(r, name)) for r in row]) for row in found], 1
+                log_s,
+                [np.mean([math.log(getattr(r, name)) for r in row]) for row in found],
+                1,
             )[0]
         )
         for name in ("features", "loss", "ratio")

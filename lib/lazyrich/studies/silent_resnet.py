@@ -52,7 +52,10 @@ def prepared(
     map_ = principal_components(flat[0], "all", whitening)
     x_train, x_test = ((map_(x) @ map_.basis).reshape(-1, *shape) for x in flat)
     return Images(
-        x_train.to(dtype), task.y_train.to(dtype), x_test.to(dtype), task.y_test.to(dtype)
+        x_train.to(dtype),
+        task.y_train.to(dtype),
+        x_test.to(dtype),
+        task.y_test.to(dtype),
     )
 
 

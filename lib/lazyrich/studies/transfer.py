@@ -16,7 +16,9 @@ from lazyrich.core import check, rng
 F64 = torch.float64
 
 
-def spiked_kernel(x: Tensor, beta: Tensor, A: float, other: Tensor | None = None) -> Tensor:
+def spiked_kernel(
+    x: Tensor, beta: Tensor, A: float, other: Tensor | None = None
+) -> Tensor:
     """K(x, x') = x . (A beta beta^T + I) x' of Eq. 44, (n, m); PSD for A >= -1.
 
     Args:
@@ -44,7 +46,9 @@ def task_vector(beta: Tensor, alpha: float, seed: int = 0) -> Tensor:
     return alpha * beta + math.sqrt(1.0 - alpha**2) * draw / draw.norm()
 
 
-def kernel_family(d: int, strengths: Sequence[float], seed: int = 0) -> dict[str, float]:
+def kernel_family(
+    d: int, strengths: Sequence[float], seed: int = 0
+) -> dict[str, float]:
     """Eqs. 44 and 47: symmetry and sign of the kernel, and correlations of the tasks.
 
     Returns:
@@ -80,7 +84,9 @@ def nystrom_spectrum(d: int, A: float, n: int, seed: int = 0) -> tuple[float, fl
     x = _inputs(1, n, d, seed)[0]
     beta = _direction(d, seed)
     # the nonzero spectrum of x M x^T / n is that of M^(1/2) (x^T x / n) M^(1/2)
-    root = torch.eye(d, dtype=F64) + (math.sqrt(1.0 + A) - 1.0) * torch.outer(beta, beta)
+    root = torch.eye(d, dtype=F64) + (math.sqrt(1.0 + A) - 1.0) * torch.outer(
+        beta, beta
+    )
     spectrum = torch.linalg.eigvalsh(root @ (x.mT @ x / n) @ root)
     return float(spectrum[-1]), float(spectrum[:-1].mean())
 

@@ -35,8 +35,8 @@ def effective_ridge(eigenvalues: Array, n: float, ridge: float = 0.0) -> float:
     # every term grows with its eigenvalue, and none exceeds lambda_k / kappa
     low = max(ridge, float(eigenvalues.min()) * (len(eigenvalues) - n))
     top = ridge + float(eigenvalues.sum())
-    solved = brentq(excess, low * (1 - 1e-9), top * (1 + 1e-9), xtol=1e-15, rtol=1e-14)
-    return float(solved)  # type: ignore
+    solved: Any = brentq(excess, low * (1 - 1e-9), top * (1 + 1e-9), xtol=1e-15)
+    return float(solved)
 
 
 def generalisation_error(
