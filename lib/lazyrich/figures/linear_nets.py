@@ -1,6 +1,6 @@
 """Figures of the chapters on silent alignment and linear networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,29 +101,29 @@ def level_sets(
 
 def loss_and_half_times(
     runs: Mapping[float, Any],
-    theory: Callable[[Any], Array],
-    law: Callable[[Any], float],
+    curves: Mapping[float, Array],
+    predicted: Mapping[float, Array],
 ) -> Figure:
     """Figs. 3a, 3b: losses with the closed form, and half-loss times against sigma.
 
     Args:
         runs: sigma -> runs with ``t``, ``loss`` and ``half_loss_time``.
-        theory: run -> predicted loss curve; law: run -> predicted half-loss time.
+        curves: sigma -> predicted loss of the first run.
+        predicted: sigma -> predicted half-loss times of all runs.
     """
     figure, axes = new(1, 2, height=3.7)
     left, right = axes[0]
     for k, (sigma, many) in enumerate(runs.items()):
         run = many[0]
         left.plot(run.t, run.loss, color=COLOURS[k], label=rf"$\sigma={sigma:g}$")
-        left.plot(run.t, theory(run), "k:", lw=1.5)
+        left.plot(run.t, curves[sigma], "k:", lw=1.5)
+        times = [run.half_loss_time for run in many]
+        right.semilogx(
+            [sigma] * len(many), times, "o", mfc="none", mec=COLOURS[0], ms=7
+        )
+        right.semilogx([sigma] * len(many), predicted[sigma], "k_", ms=12)
     left.set(xlabel="time", ylabel="loss", title="dotted: closed form")
     left.legend(fontsize=10)
-    for sigma, many in runs.items():
-        for run in many:
-            right.semilogx(
-                sigma, run.half_loss_time, "o", mfc="none", mec=COLOURS[0], ms=7
-            )
-            right.semilogx(sigma, law(run), "k_", ms=12)
     right.set(xlabel=r"$\sigma$", ylabel="half-loss time", title="dashes: closed form")
     return figure
 
@@ -176,7 +176,7 @@ def matched_solutions(
             name = ("with $r_0$", "without")[k] if curve is curves[0] else None
             left.plot(run.t, curve, style, color="black", lw=1.3, label=name)
     left.set(xlabel="time", title="one net")
-    left.legend(fontsize=10)
+    left.legend(fontsize=10, loc="lower right")
     for k, (name, label) in enumerate(
         (("printed", "without $r_0$"), ("corrected", "with"))
     ):
@@ -213,7 +213,7 @@ def turning(runs: Mapping[str, Any]) -> Figure:
         )
         axis.set(xlabel="time", title=title)
         axis.set_xlim(left=0.3)
-    axes[0, 0].legend(fontsize=10)
+    axes[0, -1].legend(fontsize=10, loc="center left")
     return figure
 
 
@@ -233,28 +233,29 @@ def spike_sizes(ratios: Sequence[float], plain: Array, weighted: Array) -> Figur
 
 def power_law(
     equation: Mapping[int, tuple[Array, Array]],
-    nets: Mapping[int, tuple[Sequence[float], Array]],
+    nets: Mapping[int, tuple[Sequence[float], Array, Array]],
 ) -> Figure:
     """Figs. 4a, 4c: half-loss times against sigma of the equation for c, with and without
-    its factor L, and of trained nets.
+    its factor L, and half-loss and alignment times of trained nets.
 
     Args:
         equation: depth -> (sigmas, times).
-        nets: depth -> (sigmas, (sigmas, seeds) times).
+        nets: depth -> (sigmas, half-loss times, alignment times).
     """
-    figure, axes = new(1, 1, height=4.3)
+    figure, axes = new(1, 1, height=4.6)
     axis = axes[0, 0]
     for k, (depth, (sigmas, times)) in enumerate(equation.items()):
         axis.loglog(sigmas, times, color=COLOURS[k], label=f"$L={depth}$")
         axis.loglog(sigmas, depth * times, color=COLOURS[k], ls=":")
         if depth in nets:
-            places, found = nets[depth]
-            axis.loglog(
-                places, found.mean(1), MARKERS[k], ms=8, mfc="white", color=COLOURS[k],
-                label=f"nets, $L={depth}$",
-            )  # fmt: skip
+            places, learned, aligned = nets[depth]
+            style = {"color": COLOURS[k], "ls": "none"}
+            axis.loglog(places, learned, marker=MARKERS[k], ms=8, mfc="white", **style)
+            axis.loglog(places, aligned, marker="x", ms=7, **style)
     axis.plot([], [], "k:", label="without the factor $L$")
-    axis.set(xlabel=r"initial scale $\sigma$", ylabel="half-loss time", ylim=(1, 1e5))
+    axis.plot([], [], "ko", mfc="white", ms=8, label="nets: half of the loss")
+    axis.plot([], [], "kx", ms=7, label="nets: first layer aligned")
+    axis.set(xlabel=r"initial scale $\sigma$", ylabel="time", ylim=(1, 1e5))
     axis.legend(fontsize=10)
     return figure
 

@@ -360,6 +360,11 @@ def half_loss_times(
     return {k: np.reshape(v, (len(sigmas), seeds)) for k, v in found.items()}
 
 
+def slope_at_small_sigma(sigmas: Sequence[float], times: np.ndarray) -> float:
+    """Log-log slope of the mean over seeds between the two last sigmas."""
+    return loglog_slope(np.array(sigmas[-2:]), times.mean(1)[-2:])
+
+
 def balanced_half_loss(depth: int, sigma: float, s: float = 1.0) -> float:
     """Half-loss time of a net that starts balanced, rank one and aligned, u_0 = sigma."""
     widths = (6, *[5] * (depth - 1), 1)

@@ -61,6 +61,11 @@ class Run:
         return self.function @ self.beta
 
     @property
+    def c0(self) -> float:
+        """(q_0 + r_0) / 2, from which the growth of phase II starts in effect."""
+        return float(self.q[0] + self.r[0]) / 2
+
+    @property
     def loss(self) -> np.ndarray:
         """|s beta - W^T a|^2 / s^2: 1 at the origin, 0 in the end."""
         return np.sum((self.s * self.beta - self.function) ** 2, axis=1) / self.s**2

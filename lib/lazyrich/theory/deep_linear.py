@@ -110,11 +110,13 @@ def time_to(c: float, s: float, c0: float, depth: int) -> float:
     if depth == 2:
         return (math.log(c / (s - c)) - math.log(c0 / (s - c0))) / (2 * s)
     p = (depth - 2) / depth
-    # x = c^(-p) makes the integrand 1/(s - c) smooth; its constant part is taken out
+    # x = c^(-p) makes the integrand 1/(s - c) smooth; its constant part is taken out and
+    # the rest, which decays as a power of x, is integrated over log x
     low, high = c**-p, c0**-p
     rest, _ = quad(
-        lambda x: 1 / (s - x ** (-1 / p)) - 1 / s, low, high, limit=400, epsabs=1e-12
-    )
+        lambda z: math.exp(z) * (1 / (s - math.exp(-z / p)) - 1 / s),
+        math.log(low), math.log(high), limit=400,
+    )  # fmt: skip
     return ((high - low) / s + rest) / (depth - 2)
 
 
