@@ -1,5 +1,7 @@
 """Several outputs: closed forms against weights that are balanced by construction."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,9 @@ def test_leading_correction_against_the_root_of_eq_58():
     g, s = (0.7, -0.3, 0.0), 2.0
     for sigma in (0.1, 0.05):
         shifts = [sigma**2 * a for a in g]
-        root = brentq(lambda x, b=shifts: np.prod([x + a for a in b]) - s**2, 1.0, 3.0)
+        root: Any = brentq(
+            lambda x, b=shifts: np.prod([x + a for a in b]) - s**2, 1.0, 3.0
+        )
         mine = theory.corrected_scale(s, sum(g), sigma, 3)
         assert abs(root - mine) < sigma**4
         assert abs(root - theory.printed_scale(s, sum(g), sigma, 3)) > 1
