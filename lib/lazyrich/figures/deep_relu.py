@@ -77,7 +77,7 @@ def width_convergence(
     limits: Mapping[tuple[int, float], float],
 ) -> Figure:  # fmt: skip
     """Empirical kernels over their limits, and their standard deviation, by width."""
-    figure, axes = new(1, 2, height=3.6)
+    figure, axes = new(1, 2, height=4.2)
     left, right = axes[0]
     for k, (case, sample) in enumerate(samples.items()):
         depth, bias = case
@@ -93,6 +93,7 @@ def width_convergence(
     right.plot(n, 1.4 / np.sqrt(n), "k--", lw=1.2, label="$n^{-1/2}$")
     right.set_yscale("log")
     left.set_ylabel("mean over limit")
+    left.set_ylim(top=1.17)
     right.set_ylabel("relative spread")
     for axis in (left, right):
         axis.set_xscale("log")
@@ -133,7 +134,8 @@ def arithmetic(depths: Sequence[int], errors: Mapping[str, np.ndarray]) -> Figur
         axis.set_title(title)
         _log_depth(axis)
     axes[0, 0].set_ylabel("relative error")
-    axes[0, 1].legend(fontsize=10)
+    axes[0, 1].legend(fontsize=9, loc="upper left")
+    axes[0, 1].set_ylim(top=1e6)
     return figure
 
 
@@ -311,7 +313,7 @@ def depth_window(
     axis.plot(*accuracy, marker="^", color=COLOURS[2], lw=1.0, label="accuracy")
     _log_depth(axis)
     axis.set_ylim(0, 1.02)
-    axis.legend(fontsize=10, loc="center left")
+    axis.legend(fontsize=10, loc="center right", bbox_to_anchor=(1.0, 0.4))
     return figure
 
 
