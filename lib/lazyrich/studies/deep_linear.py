@@ -343,7 +343,7 @@ def half_loss_times(
     """``half_loss``, ``aligned`` (first-layer cosine 1/2) and ``loss_at_aligned`` of nets
     with d = 30, n = 50 unless given: (sigmas, seeds) each. NaN where a large start never
     gets as far as a cosine of 1/2."""
-    options = {"d": 30, "n": 50} | options
+    options = {"d": 30, "n": 50, "rtol": 1e-7} | options
     found: dict[str, list[float]] = {
         "half_loss": [],
         "aligned": [],

@@ -290,6 +290,38 @@ def at_end_of_phase_one(sigma: float, seed: int, d: int = 25, n: int = 10) -> Ru
     return _run(sigma, 1.0, beta, flow)
 
 
+def early_kernel_errors(
+    sigmas: Sequence[float], seeds: int, kernel: Callable[..., np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Eqs. 7 and 19 at the end of phase I, relative errors (sigmas, seeds).
+
+    Args:
+        sigmas, seeds: of the runs.
+        kernel: (t, a_0, W_0, beta, s, cross) -> M(t), the solution of the linearised flow
+            with or without its cross terms.
+
+    Returns:
+        ``full``, ``bare`` (without cross terms) and ``leading``, which is
+        M_0 + q_0 cosh(2 t) [beta beta^T + I]; the last two also ``_at_start``.
+    """
+    names = ("full", "bare", "leading", "bare_at_start", "leading_at_start")
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for sigma in sigmas:
+        for seed in range(seeds):
+            run = at_end_of_phase_one(sigma, seed)
+            spike = run.q[0] * (np.outer(run.beta, run.beta) + np.eye(len(run.beta)))
+            for k, end in ((0, "_at_start"), (2, "")):
+                t = float(run.t[k])
+                start = run.a[0], run.W[0], run.beta, 1.0
+                leading = run.M[0] + spike * np.cosh(2 * t)
+                found[f"leading{end}"].append(early_error(run, k, leading))
+                found[f"bare{end}"].append(
+                    early_error(run, k, kernel(t, *start, False))
+                )
+            found["full"].append(early_error(run, 2, kernel(t, *start, True)))
+    return {k: np.reshape(v, (len(sigmas), seeds)) for k, v in found.items()}
+
+
 def phase_two_corrections(sigmas: Sequence[float], seed: int = 0) -> dict[str, float]:
     """Eq. 8: log-log slopes in sigma of the distance of the final kernel from
     s [beta beta^T + I], and of the cross block at its largest and at the end."""
