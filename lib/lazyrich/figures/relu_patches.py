@@ -1,6 +1,7 @@
 """Figures of the third regime of ReLU nets."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -68,7 +69,8 @@ def trained(table: xr.Dataset, exponent: float) -> Figure:
         axis.loglog(
             change["alpha_mf"], change.sel(seed=seed), color="0.7", marker=".", ls=""
         )
-    mean = np.exp(np.log(change).mean("seed"))
+    logs: Any = np.log(change)
+    mean = np.exp(logs.mean("seed"))
     axis.loglog(change["alpha_mf"], mean, color=COLOURS[0], marker="o")
     at = float(mean.sel(alpha_mf=1e-2))
     _guide(axis, (1e-4, 1.0), 4 * at * 1e-2**exponent * 1e4**exponent, -exponent,

@@ -95,7 +95,8 @@ def depth_laws(
     for column, name, powers in pairs:
         axis = axes[0, column]
         for k, L in enumerate(powers):
-            mean = np.exp(np.log(table[name].sel(L=L)).mean("seed")).values
+            logs: Any = np.log(table[name].sel(L=L))
+            mean = np.exp(logs.mean("seed")).values
             axis.loglog(
                 a, mean, color=COLOURS[k], marker=MARKERS[k], ls="", label=f"$L={L}$"
             )
@@ -118,7 +119,8 @@ def layers(amplifications: dict[int, xr.DataArray]) -> Figure:
     """Amplification of every layer between t1 and the end, one panel a depth."""
     figure, axes = new(1, len(amplifications), height=3.8, sharey=True)
     for axis, (L, value) in zip(axes[0], amplifications.items(), strict=True):
-        mean = np.exp(np.log(value).mean("seed")).transpose("alpha_mf", "layer")
+        logs: Any = np.log(value)
+        mean = np.exp(logs.mean("seed")).transpose("alpha_mf", "layer")
         for layer in range(L + 1):
             axis.loglog(
                 value["alpha_mf"], mean[:, layer], color=COLOURS[layer % 7],

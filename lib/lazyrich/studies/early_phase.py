@@ -8,6 +8,7 @@ put until then (Eq. 13). Every function returns arrays over widths and seeds.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,29 +173,29 @@ def rms(values: Tensor) -> Tensor:
     return values.square().mean().sqrt()
 
 
-def _probes(x_test: Tensor) -> dict:
-    def outputs(net, w0):  # noqa: ANN001, ANN202
+def _probes(x_test: Tensor) -> dict[str, Any]:
+    def outputs(net: Any, w0: Params) -> Any:
         f0 = net(w0, x_test)
         return lambda w: rms(net(w, x_test) - f0)
 
-    def whole(net, w0):  # noqa: ANN001, ANN202
+    def whole(net: Any, w0: Params) -> Any:
         return lambda w: rms(net(w, x_test))
 
-    def read_out(net, w0):  # noqa: ANN001, ANN202
+    def read_out(net: Any, w0: Params) -> Any:
         name = f"W{net.L}"
         start = w0[name].clone()
         return lambda w: rms(w[name] - start)
 
-    def preactivation(net, w0):  # noqa: ANN001, ANN202
+    def preactivation(net: Any, w0: Params) -> Any:
         start = net.preactivations(w0, x_test)[-1]
         return lambda w: rms(net.preactivations(w, x_test)[-1] - start)
 
-    def size(net, w0):  # noqa: ANN001, ANN202
+    def size(net: Any, w0: Params) -> Any:
         return lambda w: rms(torch.stack(net.preactivations(w, x_test)))
 
-    def distance(net, w0):  # noqa: ANN001, ANN202
+    def distance(net: Any, w0: Params) -> Any:
         start = {k: v.clone() for k, v in w0.items()}
-        return lambda w: sum((w[k] - start[k]).square().sum() for k in start).sqrt()
+        return lambda w: torch.stack([(w[k] - start[k]).norm() for k in start]).norm()
 
     return {
         "output": outputs,
