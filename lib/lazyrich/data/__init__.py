@@ -2,7 +2,7 @@
 
 from lazyrich.data.catalogue import MissingData, fetch, load_text, sources
 from lazyrich.data.dataset import Dataset, load
-from lazyrich.data.stereographic import inverse_stereographic, stereographic
+from lazyrich.data.embedding import inverse_stereographic, stereographic
 from lazyrich.data.synthetic import (
     gaussian,
     linear_teacher,
