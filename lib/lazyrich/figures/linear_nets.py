@@ -260,6 +260,22 @@ def power_law(
     return figure
 
 
+def cosine_and_loss(runs: Sequence[Any]) -> Figure:
+    """Fig. 4b: loss and first-layer cosine of nets of several sigmas, against time over
+    half-loss time."""
+    figure, axes = new(1, 2, height=3.7, sharey=True)
+    for k, run in enumerate(runs):
+        t = run.t / run.half_loss_time
+        name = rf"$\sigma={run.sigma:g}$"
+        axes[0, 0].plot(t, run.cosine, color=COLOURS[k], label=name)
+        axes[0, 1].plot(t, run.loss, color=COLOURS[k])
+    for axis, title in zip(axes[0], ("first-layer cosine", "loss"), strict=True):
+        axis.set(title=title, xlabel=r"$t/t_{1/2}$", xlim=(0, 2))
+        axis.axvline(1.0, color="0.5", lw=0.8, ls="--")
+    axes[0, 0].legend(fontsize=10)
+    return figure
+
+
 def depth_curves(runs: Sequence[Any], ceilings: Sequence[float]) -> Figure:
     """Fig. D.3: loss, kernel alignment and first-layer cosine of nets of several depths,
     against time over half-loss time."""
