@@ -64,7 +64,7 @@ def frame(run: Any, gamma: float) -> Figure:
     left.plot(t, run.alignment / run.alignment[-1], label="alignment")
     left.set_xscale("log")
     left.set_xlim(0.05, 30)
-    left.set_ylim(0, 1.6)
+    left.set_ylim(0, 2.1)
     left.set_xlabel("time / half-loss time")
     left.legend(loc="upper left", fontsize=10)
     left.set_title(rf"$\gamma={gamma:g}$")
