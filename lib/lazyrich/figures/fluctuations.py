@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from lazyrich.figures.style import COLOURS, MARKERS, new
 
@@ -49,6 +50,8 @@ def variances(rich: xr.DataArray, lazy: xr.DataArray) -> Figure:
         axis.loglog(h, values, color=COLOURS[k], marker=MARKERS[k], label=label)
     h = lazy["h"].values.astype(float)
     axis.loglog(h, 1.6 * float(lazy[2]) * h[2] / h, "k--", lw=1.2, label="$-1$")
+    axis.set_xticks(h, [f"{int(v)}" for v in h])
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("width $h$")
     axis.set_ylabel(r"Var $\alpha(f-f_0)$")
     axis.legend()

@@ -54,7 +54,7 @@ def growth(by_width: Any, by_alpha: Any) -> Figure:
         style: dict[str, Any] = {"color": COLOURS[k], "label": f"$h={h:g}$"}
         axes[0, 0].loglog(by_width.s, mean, **style)
         axes[0, 1].loglog(by_width.s, mean / np.sqrt(h), **style)
-    _guide(axes[0, 1], (4e-3, 2e-1), 2.2 * 4e-3 * 0.02, 1.0, "$+1$")
+    _guide(axes[0, 1], (1.5e-2, 4e-1), 6e-4, 1.0, "$+1$")
     axes[0, 0].set_ylabel(r"$\|f_t-f_0\|$")
     axes[0, 1].set_ylabel(r"$h^{-1/2}\,\|f_t-f_0\|$")
     for axis in axes[0]:

@@ -47,7 +47,9 @@ class _Images:
             ValueError: an ensemble was asked for.
         """
         if members is not None or isinstance(seed, Sequence):
-            raise ValueError("seed must be one integer: this network has no member axis")
+            raise ValueError(
+                "seed must be one integer: this network has no member axis"
+            )
         seed = check.positive_int("seed", seed, least=0)
         place = check.device("device", device)
         w: Params = {}

@@ -164,7 +164,7 @@ class EarlyRuns:
     half_loss: np.ndarray
 
 
-CLOCK = np.logspace(-2.5, 0.0, 26)
+CLOCK = np.logspace(-2.0, 0.0, 21)
 """Values of t / (sqrt(h) alpha) on which curves of different runs are compared."""
 
 
