@@ -250,6 +250,24 @@ def test_sliders_are_independent(driver: webdriver.Chrome, tmp_path: Path) -> No
     assert driver.execute_script(BROKEN_IMAGES) == []
 
 
+def test_cells_of_the_phase_map_show_their_frame(
+    driver: webdriver.Chrome, site: dict[str, str]
+) -> None:
+    open_page(driver, site["file"] + "book/alpha_sweep.html")
+    (phase_map,) = driver.find_elements(By.CSS_SELECTOR, ".lr-map")
+    cells = phase_map.find_elements(By.CSS_SELECTOR, "input[type=radio]")
+    _, count, label = driver.execute_script(SHOWN, phase_map)
+    assert count == 1
+    driver.execute_script("arguments[0].scrollIntoView()", phase_map)
+    cells[0].click()
+    assert driver.execute_script(SHOWN, phase_map)[:2] == [0, 1]
+    cells[0].send_keys(Keys.ARROW_RIGHT)
+    now, count, other = driver.execute_script(SHOWN, phase_map)
+    assert (now, count) == (1, 1)
+    assert other != label
+    assert complaints(driver) == []
+
+
 def test_search_finds_a_function(
     driver: webdriver.Chrome, site: dict[str, str]
 ) -> None:

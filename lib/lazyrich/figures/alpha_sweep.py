@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from lazyrich.figures.slider import Slider
+from lazyrich.figures.phase_map import PhaseMap
 from lazyrich.figures.style import COLOURS, MARKERS, alpha_bar, alpha_colours, new
 
 _COLLAPSE = r"$\sqrt{h}\,\alpha$"
@@ -176,28 +178,44 @@ def linear_response(widths: Sequence[int], change: np.ndarray) -> Figure:
     return figure
 
 
-def explorer(table: xr.Dataset, labels: np.ndarray, h: int, seed: int) -> Slider:
-    """A slider over alpha: loss curve, Gram matrix and outputs of one net, together.
+def explorer(table: xr.Dataset, labels: np.ndarray, seed: int) -> PhaseMap:
+    """The phase diagram over width and alpha; a click shows loss curve, Gram matrices and
+    outputs of that net. Cells are coloured by the change of the kernel.
 
     Args:
         table: of the study.
         labels: (n,) targets of the training points, for the outputs.
-        h, seed: which net.
+        seed: which net of every cell.
     """
     alphas = [float(a) for a in table["alpha_mf"].values]
-    frames, alts = [], []
-    for a in alphas:
-        one = table.sel(h=h, seed=seed, alpha_mf=a)
-        frames.append(_frame(table.sel(h=h, seed=seed), one, alphas, a, labels))
-        change = float(one["kernel_change_end"])
-        alts.append(
-            f"sqrt(h) alpha = {a:g}: the loss is halved at t = {float(one['t1']):.2g}; "
-            f"the kernel at the end differs from its start by {change:.2g} times its "
-            "norm; outputs end beyond the margin on the side of their label."
-        )
-    names = [f"√h α = {a:g}" for a in alphas]
-    start = alphas.index(1.0) if 1.0 in alphas else 0
-    return Slider(frames, names, "from rich to lazy", alts, start=start)
+    widths = [int(h) for h in table["h"].values]
+    change = table["kernel_change_end"].sel(seed=seed)
+    shade = LogNorm(1e-2, 1e2, clip=True)
+    frames, alts, colours = [], [], []
+    for h in widths:
+        for a in alphas:
+            one = table.sel(h=h, seed=seed, alpha_mf=a)
+            frames.append(_frame(table.sel(h=h, seed=seed), one, alphas, a, labels))
+            moved = float(change.sel(h=h, alpha_mf=a))
+            alts.append(
+                f"h = {h}, sqrt(h) alpha = {a:g}: the loss is halved at t = "
+                f"{float(one['t1']):.2g}; the kernel at the end differs from its start by "
+                f"{moved:.2g} times its norm; outputs end beyond the margin on the side "
+                "of their label."
+            )
+            colours.append(colormaps["RdBu_r"](shade(moved)))
+    start = len(alphas) * (len(widths) - 1) + len(alphas) // 2
+    return PhaseMap(
+        frames,
+        [f"h = {h}" for h in widths],
+        [f"{a:g}" for a in alphas],
+        colours,
+        "width h and √h α",
+        alts,
+        "Columns: √h α. Red: the kernel moves by many times its norm; blue: it stands "
+        "still; white: it moves by its own norm.",
+        start=start,
+    )
 
 
 def _frame(

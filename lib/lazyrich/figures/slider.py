@@ -76,7 +76,7 @@ class Slider:
         if not 0 <= start < len(frames):
             raise ValueError(f"start must be 0 to {len(frames) - 1}, got {start!r}")
         self.start = start
-        images = [_webp(frame) for frame in frames]
+        images = [as_webp(frame) for frame in frames]
         sizes = {size for _, size in images}
         if len(sizes) > 1:
             raise ValueError(f"frames must have one size, got {sorted(sizes)}")
@@ -88,7 +88,7 @@ class Slider:
         mark = f"lr-slider-{next(_numbers)}"
         width, height = self.size
         pictures = "\n".join(
-            f'<img src="data:image/webp;base64,{base64.b64encode(data).decode()}" '
+            f'<img src="{data_uri(data)}" '
             f'alt="{html.escape(alt)}" data-label="{html.escape(label)}" '
             f'width="{width}" height="{height}"'
             f"{'' if number == self.start else ' hidden'}>"
@@ -155,7 +155,12 @@ def _texts(name: str, values: Sequence[str], count: int) -> list[str]:
     return list(values)
 
 
-def _webp(frame: Figure | bytes) -> tuple[bytes, tuple[int, int]]:
+def data_uri(image: bytes) -> str:
+    """A WebP image as an address that holds all of it."""
+    return f"data:image/webp;base64,{base64.b64encode(image).decode()}"
+
+
+def as_webp(frame: Figure | bytes) -> tuple[bytes, tuple[int, int]]:
     """The frame as WebP, and its size in CSS pixels."""
     from PIL import Image, UnidentifiedImageError
 

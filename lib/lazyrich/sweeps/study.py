@@ -304,7 +304,7 @@ def register(study: Study) -> Study:
 
 
 def registered() -> dict[str, Study]:
-    """All known studies by name; import `lazyrich.studies.catalogue` first for the book's."""
+    """All known studies by name; `lazyrich.studies.catalogue` registers the book's."""
     return dict(sorted(_studies.items()))
 
 

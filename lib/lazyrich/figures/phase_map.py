@@ -1,0 +1,171 @@
+"""A phase diagram to click: a grid of coloured cells, each of which shows a frame.
+
+Like ``Slider`` it needs no kernel and no script: cells are native radio buttons, so that
+arrow keys, fingers and screen readers find their way. In a live kernel the same object
+shows two ipywidgets.
+"""
+
+import html
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from lazyrich.figures.slider import as_webp, data_uri
+
+MOST_CELLS = 60
+_numbers = itertools.count(1)
+
+_ON_CHANGE = (
+    "var m=this.closest('.lr-map'),i=+this.value;"
+    "m.querySelectorAll('img').forEach(function(f,n){f.hidden=n!==i});"
+    "m.querySelector('output').value=m.querySelectorAll('img')[i].dataset.label"
+)
+
+
+class PhaseMap:
+    """Frames of a figure in a grid of cells.
+
+        figures.PhaseMap(frames, ["h = 50", "h = 150"], ["0.01", "1", "100"], colours,
+                         "width and laziness", alts, "Dark: the kernel moves.")
+
+    Args:
+        frames: one figure, or the bytes of a PNG or WebP image, for every cell, row by
+            row; of one size.
+        rows, columns: what the axes of the grid say, top to bottom and left to right.
+        colours: one colour a cell, row by row, in any form that matplotlib knows.
+        name: what is chosen, in a short phrase.
+        alts: what each frame shows, in words.
+        legend: what the colours mean.
+        start: index of the cell shown first.
+
+    Raises:
+        ValueError: counts that do not fit, more than 60 cells, frames of different size,
+            empty texts, or a start out of range.
+        TypeError: a frame that is neither a figure nor bytes.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Figure | bytes],
+        rows: Sequence[str],
+        columns: Sequence[str],
+        colours: Sequence[Any],
+        name: str,
+        alts: Sequence[str],
+        legend: str,
+        *,
+        start: int = 0,
+    ) -> None:
+        cells = len(rows) * len(columns)
+        if not 2 <= cells <= MOST_CELLS:
+            raise ValueError(
+                f"rows and columns must make 2 to {MOST_CELLS} cells, got {cells}"
+            )
+        counted = (("frames", frames), ("colours", colours), ("alts", alts))
+        for what, values in counted:
+            if len(values) != cells:
+                raise ValueError(
+                    f"{what} must be as many as cells, {cells}; got {len(values)}"
+                )
+        if not all(
+            str(text).strip() for text in (*rows, *columns, name, *alts, legend)
+        ):
+            raise ValueError("rows, columns, name, alts and legend must not be empty")
+        if not 0 <= start < cells:
+            raise ValueError(f"start must be 0 to {cells - 1}, got {start!r}")
+        self.rows, self.columns, self.name = list(rows), list(columns), name
+        self.labels = [f"{row}, {column}" for row in rows for column in columns]
+        self.alts, self.legend, self.start = list(alts), legend, start
+        self.colours = [to_hex(colour) for colour in colours]
+        images = [as_webp(frame) for frame in frames]
+        sizes = {size for _, size in images}
+        if len(sizes) > 1:
+            raise ValueError(f"frames must have one size, got {sorted(sizes)}")
+        self.images = [data for data, _ in images]
+        self.size = sizes.pop()
+
+    def to_html(self) -> str:
+        """The static view: one element that needs nothing from outside."""
+        mark = f"lr-map-{next(_numbers)}"
+        width, height = self.size
+        pictures = "\n".join(
+            f'<img src="{data_uri(data)}" alt="{html.escape(alt)}" '
+            f'data-label="{html.escape(label)}" width="{width}" height="{height}"'
+            f"{'' if number == self.start else ' hidden'}>"
+            for number, (data, alt, label) in enumerate(
+                zip(self.images, self.alts, self.labels, strict=True)
+            )
+        )
+        grid = [
+            f'<div class="lr-map-grid" role="radiogroup" '
+            f'aria-label="{html.escape(self.name)}" '
+            f'style="grid-template-columns:auto repeat({len(self.columns)},1fr)">',
+            "<span></span>",
+            *(
+                f'<span class="lr-map-head">{html.escape(column)}</span>'
+                for column in self.columns
+            ),
+        ]
+        for r, row in enumerate(self.rows):
+            grid.append(f'<span class="lr-map-row">{html.escape(row)}</span>')
+            for c in range(len(self.columns)):
+                k = r * len(self.columns) + c
+                grid.append(
+                    f'<input type="radio" name="{mark}" value="{k}" '
+                    f'aria-label="{html.escape(self.labels[k])}" '
+                    f'title="{html.escape(self.labels[k])}" autocomplete="off" '
+                    f'style="background:{self.colours[k]}" '
+                    f'onchange="{html.escape(_ON_CHANGE)}"'
+                    f"{' checked' if k == self.start else ''}>"
+                )
+        grid.append("</div>")
+        return (
+            f'<div class="lr-map" role="group" aria-label="{html.escape(self.name)}">\n'
+            + "\n".join(grid)
+            + f'\n<p class="lr-map-legend">{html.escape(self.legend)} '
+            f"<output>{html.escape(self.labels[self.start])}</output></p>\n"
+            + pictures
+            + "\n</div>"
+        )
+
+    def to_widget(self) -> Any:
+        """The live view: two ipywidgets that choose row and column.
+
+        Raises:
+            ImportError: ipywidgets is not installed.
+        """
+        import ipywidgets
+
+        picture = ipywidgets.Image(value=self.images[self.start], format="webp")
+        at_row, at_column = divmod(self.start, len(self.columns))
+        row, column = (
+            ipywidgets.SelectionSlider(
+                options=[(text, k) for k, text in enumerate(texts)], value=value
+            )
+            for texts, value in ((self.rows, at_row), (self.columns, at_column))
+        )
+
+        def show(_change: Any) -> None:
+            picture.value = self.images[row.value * len(self.columns) + column.value]
+
+        for choice in (row, column):
+            choice.observe(show, "value")
+        return ipywidgets.VBox([row, column, picture])
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
+        """Both views; a page takes the HTML, a live front end the widget."""
+        bundle: dict[str, Any] = {
+            "text/html": self.to_html(),
+            "text/plain": f"Map over {self.name}: {len(self.labels)} cells",
+        }
+        try:
+            widget = self.to_widget()._repr_mimebundle_()
+        except ImportError:
+            return bundle
+        view = "application/vnd.jupyter.widget-view+json"
+        if view in widget:
+            bundle[view] = widget[view]
+        return bundle
