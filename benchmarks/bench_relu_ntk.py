@@ -15,7 +15,7 @@ from lazyrich.kernels import relu_ntk, relu_ntk_correlation
 DEPTH = 30
 BAR_SPEED = 1.7
 BAR_ACCURACY = 1e-13
-BAR_FLOOR = 0.5  # at most twice the time of the arithmetic that cannot be avoided
+BAR_FLOOR = 0.5  # at most twice the least arithmetic of going layer by layer
 GAPS = (1.9, 1.0, 0.3, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14)
 
 
@@ -91,7 +91,10 @@ def _textbook_pair(one_minus_rho: float, depth: int) -> tuple[float, float]:
 
 
 def accuracy(depth: int) -> tuple[float, float]:
-    """Largest relative error over ``GAPS`` of 1 - rho or the kernel: ours, textbook."""
+    """Largest relative error over ``GAPS`` of 1 - rho or the kernel: ours, textbook.
+
+    Ours layer by layer, with which the table of ``relu_ntk`` agrees to 1e-14.
+    """
     gaps, thetas = relu_ntk_correlation(torch.tensor(GAPS, dtype=torch.float64), depth)
     worst = [0.0, 0.0]
     for k, start in enumerate(GAPS):
@@ -148,13 +151,15 @@ def rows(quick: bool = False) -> list[Row]:
         ours = harness.cpu_time(lambda x=x: relu_ntk(x, depth=DEPTH))
         found.append(
             Row(
-                name=f"relu_ntk n={n} depth={DEPTH}, against one asin and sqrt a pair",
+                name=f"relu_ntk n={n} depth={DEPTH}, against one asin and one sqrt "
+                "a pair and layer",
                 ours=ours,
                 peer=floor,
                 ratio=floor / ours,
                 bar=BAR_FLOOR if n == 1000 else None,
                 passed=floor / ours >= BAR_FLOOR if n == 1000 else None,
-                note="what no implementation with an arcsine can beat",
+                note="the least any computation layer by layer takes; from a table "
+                "the layers are taken at a few thousand angles only",
             )
         )
     for depth in (3, DEPTH) if quick else (3, DEPTH, 1000):

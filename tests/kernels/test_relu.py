@@ -152,6 +152,84 @@ def test_matrices_of_any_inputs_against_fifty_digits(depth: int, bias: float) ->
         torch.testing.assert_close(f, w, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("depth", [8, 9, 13, 30, 100, 300, 1000, 3000])
+def test_the_table_is_as_exact_as_the_layers(depth: int) -> None:
+    draw = generator("test/relu-table", depth)
+    h = torch.cat(
+        [
+            torch.logspace(-30, 0, 6001, dtype=torch.float64),
+            torch.rand(6000, generator=draw, dtype=torch.float64),
+            1 - torch.logspace(-17, -1, 2001, dtype=torch.float64),
+            torch.tensor([0.0, 5e-324, 1.0], dtype=torch.float64),
+        ]
+    ).clamp_(0, 1)
+    layers = h.clone()
+    y_layers = relu._deepen(layers, relu._degrees(depth), compensated=True)
+    y = relu._Table(depth).deepen(h)
+    # Two steps of the smallest numbers there are, besides.
+    torch.testing.assert_close(h, layers, rtol=1e-14, atol=1e-323)
+    torch.testing.assert_close(y, y_layers, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("depth", [8, 30, 300])
+def test_the_table_against_fifty_digits(depth: int) -> None:
+    h = torch.tensor(GAPS, dtype=torch.float64) / 2
+    y = relu._Table(depth).deepen(h)
+    wanted = [exact(g, depth) for g in GAPS]
+    assert error(2 * h, [w[0] for w in wanted]) < 1e-14
+    assert error(y / depth, [w[1] for w in wanted]) < 1e-14
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_matrices_from_the_table_are_those_of_the_layers(
+    normalised: bool, scaled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = points(203, 3, 10)
+    x /= torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    x[1], x[2] = -x[0], x[0] + 1e-7 * x[2]
+    if scaled:
+        x *= 1 + points(203, 1, 11).abs()
+        x[3] = x[3] if normalised else 0 * x[3]
+    y = torch.cat([-x[:50], x[50:120]])
+
+    def matrices() -> list[torch.Tensor]:
+        return [
+            *relu_ntk(x, depth=30, normalised=normalised),
+            *relu_ntk(x, y, depth=30, normalised=normalised),
+        ]
+
+    found = matrices()
+    for matrix in found[:2]:
+        assert torch.equal(matrix, matrix.T)
+    # Whatever a table would say is refused from here on.
+    monkeypatch.setattr(relu, "_TABLE_PAIRS", math.inf)
+    monkeypatch.setattr(relu, "_table", None)
+    for matrix, wanted in zip(found, matrices(), strict=True):
+        bound = 1e-14 * float(wanted.abs().max())
+        torch.testing.assert_close(matrix, wanted, rtol=1e-14, atol=bound)
+
+
+def test_a_table_is_used_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    build = relu._table
+
+    def noted(depth: int) -> relu._Table:
+        asked.append(depth)
+        return build(depth)
+
+    monkeypatch.setattr(relu, "_table", noted)
+    x = points(210, 2, 12)
+    relu_ntk(x, depth=7)
+    relu_ntk(x[:150], depth=20)
+    relu_ntk(x, depth=20, bias=0.1)
+    relu_ntk(x.float(), depth=20)
+    assert asked == []
+    relu_ntk(x, depth=20)
+    relu_ntk(x[:150], x, depth=8)
+    assert asked == [20, 8]
+
+
 def test_close_inputs_keep_their_digits() -> None:
     angles = [0.0, 1e-7, 3e-6, 1e-3, 0.1, 1.0]
     x = torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
