@@ -420,7 +420,7 @@ def relu_ntk(
             (normalised, without bias).
 
     Time: float64 matrices without bias, on a CPU and from depth 8 on, take a table if
-        they have more than 20,000 pairs: 50 ns or less a pair whatever the depth, where
+        they have more than 20,000 pairs: about 50 ns a pair whatever the depth, where
         layers take 6 ns each. The tables of the latest 16 depths are kept.
 
     Accuracy: float64, relative to the diagonal: 1e-14. Of 1 - rho, for inputs of equal
