@@ -417,3 +417,23 @@ def test_a_gpu_gives_the_same() -> None:
             strict=True,
         ):
             torch.testing.assert_close(a, b.cpu(), rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("depth", [3, 30])
+def test_threads_change_nothing(depth: int) -> None:
+    x = torch.randn(
+        300, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(
+                (*relu_ntk(x, depth=depth), *relu_ntk(x[:200], x, depth=depth))
+            )
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):
+        assert torch.equal(one, three)

@@ -34,12 +34,15 @@ Refs: [cho2009] for kappa_0 and kappa_1, [jacot2018] for the recursion.
 """
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.threads import one_thread
 from lazyrich.kernels import piecewise
 
 # Pairs worked on at a time: six buffers of them fit a core's cache; a GPU wants more.
@@ -381,6 +384,29 @@ def _factors(
     return sigma.sqrt(), sigma.sqrt()
 
 
+def _in_parallel(
+    fill: Callable[[tuple[int, int]], None],
+    corners: list[tuple[int, int]],
+    threads: int,
+) -> None:
+    """Fill all tiles, on as many threads as torch may use.
+
+    A tile is too small for torch to share it out among threads, and torch leaves the
+    interpreter free while it works. Tiles do not overlap, so the result is the same.
+    """
+    if threads == 1 or len(corners) == 1:
+        for corner in corners:
+            fill(corner)
+        return
+    with (
+        one_thread(),
+        ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        list(pool.map(fill, corners))  # raises what a tile has raised
+
+
 def relu_ntk(
     x: Tensor,
     y: Tensor | None = None,
@@ -465,35 +491,44 @@ def relu_ntk(
     tabled = bias == 0 and depth >= _TABLE_DEPTH and many and exact_type
     table = _table(depth) if tabled else None
     side = math.isqrt(_pairs_at_a_time(x))
-    for i in range(0, len(qx), side):
-        for j in range(i if y is None else 0, len(qy), side):
-            rows, columns = slice(i, i + side), slice(j, j + side)
-            twice = y is None and i == j
-            h = left.half_distance(rows, right, columns, skip_diagonal=twice)
-            # On the diagonal only the pairs above it count. Layers are not even taken
-            # for the others; a table is faster than picking them out.
-            mask = torch.ones_like(h, dtype=torch.bool).triu_(1) if twice else None
-            if table is not None:
-                scaled = table.deepen(h.view(-1)).view_as(h)
-                tiles = [h.mul_(-2).add_(1), scaled]
-                tiles = [tile.triu_(1) for tile in tiles] if twice else tiles
+
+    def fill(corner: tuple[int, int]) -> None:
+        """One tile of both matrices, and its mirror image."""
+        i, j = corner
+        rows, columns = slice(i, i + side), slice(j, j + side)
+        twice = y is None and i == j
+        h = left.half_distance(rows, right, columns, skip_diagonal=twice)
+        # On the diagonal only the pairs above it count. Layers are not even taken
+        # for the others; a table is faster than picking them out.
+        mask = torch.ones_like(h, dtype=torch.bool).triu_(1) if twice else None
+        if table is not None:
+            scaled = table.deepen(h.view(-1)).view_as(h)
+            tiles = [h.mul_(-2).add_(1), scaled]
+            tiles = [tile.triu_(1) for tile in tiles] if twice else tiles
+        else:
+            flat = h.flatten() if mask is None else h[mask]
+            if bias == 0:
+                scaled = _deepen(flat, degrees)
+                parts = flat.mul_(-2).add_(1), scaled
             else:
-                flat = h.flatten() if mask is None else h[mask]
-                if bias == 0:
-                    scaled = _deepen(flat, degrees)
-                    parts = flat.mul_(-2).add_(1), scaled
-                else:
-                    parts = _with_bias(flat, qx[rows], qy[columns], depth, bias, mask)
-                tiles = [_unpacked(part, mask, h) for part in parts]
-            for k, tile in enumerate(tiles):
-                if twice:
-                    tile += tile.T.clone()
-                factors = row_factors[k][rows], column_factors[k][columns]
-                tile.mul_(torch.outer(*factors))
-                out[k][rows, columns] = tile
-                if y is None and not twice:
-                    # Transposed in cache first: torch copies that faster.
-                    out[k][columns, rows] = tile.T.contiguous()
+                parts = _with_bias(flat, qx[rows], qy[columns], depth, bias, mask)
+            tiles = [_unpacked(part, mask, h) for part in parts]
+        for k, tile in enumerate(tiles):
+            if twice:
+                tile += tile.T.clone()
+            factors = row_factors[k][rows], column_factors[k][columns]
+            tile.mul_(torch.outer(*factors))
+            out[k][rows, columns] = tile
+            if y is None and not twice:
+                # Transposed in cache first: torch copies that faster.
+                out[k][columns, rows] = tile.T.contiguous()
+
+    corners = [
+        (i, j)
+        for i in range(0, len(qx), side)
+        for j in range(i if y is None else 0, len(qy), side)
+    ]
+    _in_parallel(fill, corners, 1 if x.is_cuda else torch.get_num_threads())
     if y is None:
         for matrix, diagonal in zip(out, _diagonals(qx, depth, bias), strict=True):
             matrix.diagonal().copy_(torch.ones_like(qx) if normalised else diagonal)
