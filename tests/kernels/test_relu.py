@@ -420,7 +420,7 @@ def test_a_gpu_gives_the_same() -> None:
 
 
 @pytest.mark.parametrize("depth", [3, 30])
-def test_threads_change_nothing(depth: int) -> None:
+def test_threads_change_rounding_at_most(depth: int) -> None:
     x = torch.randn(
         300, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
@@ -430,10 +430,11 @@ def test_threads_change_nothing(depth: int) -> None:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             results.append(
-                (*relu_ntk(x, depth=depth), *relu_ntk(x[:200], x, depth=depth))
+                (*relu_ntk(x, depth=depth), *relu_ntk(x[:800], x, depth=depth))
             )
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     for one, three in zip(*results, strict=True):
-        assert torch.equal(one, three)
+        # other tiles, other order of the sums in a scalar product
+        assert float((one - three).abs().max()) < 1e-14 * float(one.abs().max())

@@ -47,6 +47,8 @@ from lazyrich.kernels import piecewise
 
 # Pairs worked on at a time: six buffers of them fit a core's cache; a GPU wants more.
 _PAIRS_CPU = 128**2
+# Where several threads work: larger, because they take turns at the interpreter.
+_PAIRS_THREAD = 256**2
 _PAIRS_CUDA = 2048**2
 # From this depth on sums are compensated: rounding then no longer grows with depth.
 _LONG = 1000
@@ -389,12 +391,12 @@ def _in_parallel(
     corners: list[tuple[int, int]],
     threads: int,
 ) -> None:
-    """Fill all tiles, on as many threads as torch may use.
+    """Fill all tiles, which do not overlap, on several threads.
 
-    A tile is too small for torch to share it out among threads, and torch leaves the
-    interpreter free while it works. Tiles do not overlap, so the result is the same.
+    Torch would share each small operation out among threads and wait for them every
+    time; whole tiles need no waiting, and torch leaves the interpreter free in them.
     """
-    if threads == 1 or len(corners) == 1:
+    if threads == 1:
         for corner in corners:
             fill(corner)
         return
@@ -490,7 +492,11 @@ def relu_ntk(
     exact_type = x.dtype == torch.float64 and not x.is_cuda
     tabled = bias == 0 and depth >= _TABLE_DEPTH and many and exact_type
     table = _table(depth) if tabled else None
-    side = math.isqrt(_pairs_at_a_time(x))
+    threads = 1 if x.is_cuda else torch.get_num_threads()
+    if threads > 1 and len(qx) * len(qy) >= 4 * threads * _PAIRS_THREAD:
+        side = math.isqrt(_PAIRS_THREAD)
+    else:
+        threads, side = 1, math.isqrt(_pairs_at_a_time(x))
 
     def fill(corner: tuple[int, int]) -> None:
         """One tile of both matrices, and its mirror image."""
@@ -528,7 +534,7 @@ def relu_ntk(
         for i in range(0, len(qx), side)
         for j in range(i if y is None else 0, len(qy), side)
     ]
-    _in_parallel(fill, corners, 1 if x.is_cuda else torch.get_num_threads())
+    _in_parallel(fill, corners, threads)
     if y is None:
         for matrix, diagonal in zip(out, _diagonals(qx, depth, bias), strict=True):
             matrix.diagonal().copy_(torch.ones_like(qx) if normalised else diagonal)
