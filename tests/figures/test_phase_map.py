@@ -64,6 +64,7 @@ def test_the_live_view_chooses_row_and_column() -> None:
         ({"frames": [png(0)] * 5}, "frames must be as many as cells, 6"),
         ({"colours": ["red"]}, "colours must be as many"),
         ({"alts": ["a"]}, "alts must be as many"),
+        ({"labels": ["a"]}, "labels must be as many"),
         ({"rows": ["one"], "columns": ["one"]}, "2 to 60 cells, got 1"),
         ({"legend": " "}, "must not be empty"),
         ({"start": 6}, "start must be 0 to 5"),

@@ -214,6 +214,7 @@ def explorer(table: xr.Dataset, labels: np.ndarray, seed: int) -> PhaseMap:
         alts,
         "Columns: √h α. Red: the kernel moves by many times its norm; blue: it stands "
         "still; white: it moves by its own norm.",
+        labels=[f"h = {h}, √h α = {a:g}" for h in widths for a in alphas],
         start=start,
     )
 

@@ -39,6 +39,7 @@ class PhaseMap:
         name: what is chosen, in a short phrase.
         alts: what each frame shows, in words.
         legend: what the colours mean.
+        labels: what the page says of each cell; its row and column by default.
         start: index of the cell shown first.
 
     Raises:
@@ -57,6 +58,7 @@ class PhaseMap:
         alts: Sequence[str],
         legend: str,
         *,
+        labels: Sequence[str] | None = None,
         start: int = 0,
     ) -> None:
         cells = len(rows) * len(columns)
@@ -64,7 +66,11 @@ class PhaseMap:
             raise ValueError(
                 f"rows and columns must make 2 to {MOST_CELLS} cells, got {cells}"
             )
-        counted = (("frames", frames), ("colours", colours), ("alts", alts))
+        if labels is None:
+            labels = [f"{row}, {column}" for row in rows for column in columns]
+        counted = (
+            ("frames", frames), ("colours", colours), ("alts", alts), ("labels", labels),
+        )  # fmt: skip
         for what, values in counted:
             if len(values) != cells:
                 raise ValueError(
@@ -77,7 +83,7 @@ class PhaseMap:
         if not 0 <= start < cells:
             raise ValueError(f"start must be 0 to {cells - 1}, got {start!r}")
         self.rows, self.columns, self.name = list(rows), list(columns), name
-        self.labels = [f"{row}, {column}" for row in rows for column in columns]
+        self.labels = list(labels)
         self.alts, self.legend, self.start = list(alts), legend, start
         self.colours = [to_hex(colour) for colour in colours]
         images = [as_webp(frame) for frame in frames]
