@@ -89,7 +89,7 @@ def aligned_error() -> tuple[Any, Any]:
     return delta.diff(t), -h(t).diff(t) * rate * delta
 
 
-def homogeneous_exponents(depth: int) -> tuple[int, int, sp.Rational]:
+def homogeneous_exponents(depth: int) -> tuple[int, int, Any]:
     """Powers of sigma in f_0 and K_0 of a net homogeneous of degree ``depth``, and the
     power a of f_0 = O(epsilon^a) with epsilon = sigma^(2 depth - 2) (Eq. 15)."""
     sigma, f, K = sp.symbols("sigma f K", positive=True)
