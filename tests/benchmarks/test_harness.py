@@ -80,13 +80,17 @@ def test_rows_are_shown_and_saved_as_a_whole(
 
 
 @pytest.mark.slow
-def test_the_relu_kernel_keeps_its_bars(
+def test_the_relu_kernel_is_judged_by_its_bars(
     harness: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module("benchmarks.bench_relu_ntk")
     rows = [harness.Row(**row) for row in module.run(quick=True)]
-    assert sum(row.passed is True for row in rows) == 2
-    assert not any(row.passed is False for row in rows), harness.table(rows)
+    # Speed is for the benchmark to judge, on a machine that does nothing else; accuracy
+    # does not depend on that.
+    assert sum(row.bar is not None for row in rows) == 3
+    assert all((row.bar is None) == (row.passed is None) for row in rows)
+    (accuracy,) = (row for row in rows if row.bar is not None and row.accuracy)
+    assert accuracy.passed, harness.table(rows)
     monkeypatch.setattr(module, "BAR_ACCURACY", 0.0)
     assert any(row.passed is False for row in module.rows(quick=True))
 
