@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.runge_kutta import increasing_times, integrate
+from lazyrich.core.runge_kutta import increasing_times, integrate
 
 Force = Callable[[np.ndarray], np.ndarray]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.runge_kutta import increasing_times, integrate
+from lazyrich.core.runge_kutta import increasing_times, integrate
 from lazyrich.losses import loss as named_loss
 
 

@@ -7,6 +7,7 @@ from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
 from lazyrich.networks.mlp import MLP
 from lazyrich.networks.module import ModuleNet, from_module
 from lazyrich.networks.relu import ReluNetwork
+from lazyrich.networks.shallow import Shallow
 from lazyrich.networks.wide_resnet import WideResNet
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MixedResNet",
     "ModuleNet",
     "ReluNetwork",
+    "Shallow",
     "TangentFactor",
     "WideResNet",
     "activation",
