@@ -4,6 +4,22 @@ Commands import it. Chapters import the one study they need, so that their conte
 do not cover the others.
 """
 
-from lazyrich.studies import alpha_sweep, depth, fluctuations, relu_patches
+from lazyrich.studies import (
+    alpha_sweep,
+    convolutional,
+    depth,
+    fluctuations,
+    performance,
+    regimes,
+    relu_patches,
+)
 
-__all__ = ["alpha_sweep", "depth", "fluctuations", "relu_patches"]
+__all__ = [
+    "alpha_sweep",
+    "convolutional",
+    "depth",
+    "fluctuations",
+    "performance",
+    "regimes",
+    "relu_patches",
+]

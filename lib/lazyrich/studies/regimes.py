@@ -1,0 +1,462 @@
+r"""Which regime generalises better: the deep nets that mdl2022 quotes (Sec. 6).
+
+Fully connected nets without biases, F = alpha (f - f0) with f = h^(-1/2) W^L z^L, learn
+the parity of digits. Four values of sqrt(h) alpha and one fixed alpha are followed over
+widths; two depths over all of sqrt(h) alpha; descent with large steps is set beside the
+flow; and a teacher of few neurons tells what a lazy student misses.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from lazyrich import data, sweeps
+from lazyrich.core import check
+from lazyrich.dynamics import StepRule, momentum_flow
+from lazyrich.kernels import kernel_distance, ntk
+from lazyrich.losses import loss as named_loss
+from lazyrich.networks import FullyConnected
+from lazyrich.studies.alpha_sweep import LAPTOP as SWEEP
+from lazyrich.studies.alpha_sweep import PAPER as PAPER_SWEEP
+from lazyrich.studies.alpha_sweep import load_data, test_error
+
+SETTINGS = {
+    **SWEEP.settings, "L": 2, "loss": "soft_hinge", "n_test": 4000, "n_kernel": 100,
+    "stop_loss": 0.02,
+}  # fmt: skip
+"""Two hidden layers and the smooth hinge of the journal version, at laptop size."""
+
+PAPER_SETTINGS = {
+    **PAPER_SWEEP.settings, "L": 3, "loss": "soft_hinge", "n_train": 10_000,
+    "n_test": 50_000, "n_kernel": 1000, "stop_loss": 0.02,
+}  # fmt: skip
+
+
+def _but_depth(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a study in which the depth is an axis."""
+    return {name: value for name, value in settings.items() if name != "L"}
+
+
+def network(L: int, h: int, d: int) -> FullyConnected:
+    """The net of mdl2022, Sec. 6: softplus, no biases."""
+    return FullyConnected(d, h, L, "softplus", bias=False)
+
+
+def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+    """Train the members of a chunk; the laziness is given by ``alpha`` or ``alpha_mf``,
+    the depth by an axis ``L`` or by the settings."""
+    settings = chunk.settings
+    task = load_data(settings, chunk.device)
+    h = int(chunk.shared("h")) if "h" in chunk.coords else settings["h"]
+    L = int(chunk.shared("L")) if "L" in chunk.coords else settings["L"]
+    net = network(L, h, settings["d"])
+    x = task.x_train
+    w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
+    if "alpha" in chunk.coords:
+        alpha = torch.tensor(chunk.axis("alpha").astype(float))
+    else:
+        alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / math.sqrt(h)
+    flow = momentum_flow(
+        net,
+        w,
+        x,
+        task.y_train,
+        alpha,
+        loss=settings["loss"],
+        mu=settings["mu"],
+        stop_loss=settings["stop_loss"],
+        max_steps=settings["max_steps"],
+        records_per_decade=settings["records_per_decade"],
+        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
+        checkpoint=checkpoint,
+    )
+    found = _ends(net, w, flow.w, alpha, task, settings["n_kernel"])
+    return xr.Dataset(
+        {
+            "status": (
+                "member",
+                np.array([s.value for s in flow.status], dtype=object),
+            ),
+            "tries": ("member", flow.tries.numpy().astype("int64")),
+            **{name: ("member", value) for name, value in found.items()},
+        },
+        coords=chunk.coords,
+        attrs={"data": task.source},
+    )
+
+
+def _ends(
+    net: FullyConnected,
+    w0: Mapping[str, Tensor],
+    w: Mapping[str, Tensor],
+    alpha: Tensor,
+    task: data.Dataset,
+    n_kernel: int,
+) -> dict[str, np.ndarray]:
+    """Test error and relative kernel change of every member at the end."""
+    x = task.x_test
+    with torch.no_grad():
+        F = alpha.to(x).unsqueeze(1) * (net(w, x) - net(w0, x))
+        changes = [
+            kernel_distance(*(ntk(net, _member(v, k), x[:n_kernel]) for v in (w, w0)))
+            for k in range(len(alpha))
+        ]
+    return {
+        "test_error": test_error(F, task.y_test).cpu().numpy(),
+        "kernel_change_end": torch.stack(changes).cpu().numpy(),
+    }
+
+
+def _member(w: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+    return {name: value[k] for name, value in w.items()}
+
+
+def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
+    """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
+    settings = scale.settings
+    h, L = int(member.get("h", settings.get("h", 0))), int(member.get("L", settings.get("L", 0)))
+    n = settings["n_train"]
+    flop = 6.0 * n * ((L - 1) * h * h + (settings["d"] + 1) * h)
+    tries = 3000.0 * 0.1 / settings["max_output_change"]
+    return tries * (2e-4 + flop / 3e10 + 8e-9 * n * h * L)
+
+
+SERIES = (1e-4, 1e-2, 1.0, 1e4)
+"""The values of sqrt(h) alpha that mdl2022 shows."""
+
+REGIMES = sweeps.register(
+    sweeps.Study(
+        name="regimes",
+        title="Test error and kernel change over widths at fixed sqrt(h) alpha",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "h": (16, 32, 64, 128, 256),
+                    "alpha_mf": SERIES,
+                    "seed": tuple(range(6)),
+                },
+                settings=SETTINGS,
+            ),
+            "paper": sweeps.Scale(
+                grid={
+                    "h": (100, 300, 1000),
+                    "alpha_mf": SERIES,
+                    "seed": tuple(range(20)),
+                },
+                settings=PAPER_SETTINGS,
+            ),
+        },
+        measure=measure,
+        chunk_axes=("alpha_mf", "seed"),
+        cost=cost,
+        chunk_size={"cpu": 6, "cuda": 80},
+    )
+)
+
+FIXED_ALPHA = sweeps.register(
+    sweeps.Study(
+        name="fixed_alpha",
+        title="Kernel change over widths at one fixed alpha",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "h": (16, 32, 64, 128, 256),
+                    "alpha": (10.0,),
+                    "seed": tuple(range(6)),
+                },
+                settings=SETTINGS,
+            ),
+            "paper": sweeps.Scale(
+                grid={
+                    "h": (100, 300, 1000),
+                    "alpha": (1.0, 10.0),
+                    "seed": tuple(range(20)),
+                },
+                settings=PAPER_SETTINGS,
+            ),
+        },
+        measure=measure,
+        chunk_axes=("alpha", "seed"),
+        cost=cost,
+        chunk_size={"cpu": 6, "cuda": 40},
+    )
+)
+
+DEPTHS = sweeps.register(
+    sweeps.Study(
+        name="error_by_depth",
+        title="Test error and kernel change against sqrt(h) alpha at two depths",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "L": (2, 5),
+                    "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e4),
+                    "seed": tuple(range(4)),
+                },
+                settings={**_but_depth(SETTINGS), "h": 64},
+            ),
+            "paper": sweeps.Scale(
+                grid={
+                    "L": (2, 3, 5),
+                    "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e3, 1e4),
+                    "seed": tuple(range(20)),
+                },
+                settings={**_but_depth(PAPER_SETTINGS), "h": 1000},
+            ),
+        },
+        measure=measure,
+        chunk_axes=("alpha_mf", "seed"),
+        cost=cost,
+        chunk_size={"cpu": 4, "cuda": 40},
+    )
+)
+
+
+# ------------------------------------------------------------------ large steps
+
+
+def descend(
+    net: FullyConnected,
+    w: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    alpha: Tensor,
+    *,
+    loss: str = "soft_hinge",
+    share: float = 0.5,
+    stop_loss: float = 0.02,
+    max_steps: int = 20_000,
+    refresh: int = 10,
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    r"""Gradient descent whose step is a fixed share of the limit of stability.
+
+    One step moves the outputs by -(dt / n) Theta l'(F), so that descent is stable up to
+    dt = 2 n / (lambda_max(Theta) max l''). Theta is measured again every ``refresh``
+    steps, because it inflates in the feature regime.
+
+    Args:
+        net, w: an ensemble, with a member axis.
+        x, y: training inputs (n, d) and targets (n,).
+        alpha: (members,) laziness scales.
+        loss: a loss with a bounded second derivative.
+        share: of the limit of stability, below 1.
+        stop_loss: a member stops at this fraction of its initial loss.
+        max_steps, refresh: counted in steps.
+
+    Returns:
+        weights, (members,) losses over the initial ones, (members,) steps taken.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    check.real("share", share, above=0.0, most=1.0)
+    check.positive_int("refresh", refresh)
+    l = named_loss(loss)  # noqa: E741, the symbol of the papers
+    curvature = _largest_curvature(loss)
+    w = {name: value.clone() for name, value in w.items()}
+    n, work = len(x), {}
+    scale = alpha.to(x).unsqueeze(1)
+    f0 = net(w, x)
+    dt = x.new_zeros(len(alpha))
+    start, steps = l.value(torch.zeros_like(f0), y).mean(1), torch.zeros(len(alpha))
+    last = start / start
+    for step in range(max_steps):
+        f, pull = net.pullback(w, x, work)
+        F = scale * (f - f0)
+        last = l.value(F, y).mean(1) / start
+        going = last > stop_loss
+        if not going.any():
+            break
+        if step % refresh == 0:
+            top = torch.linalg.eigvalsh(ntk(net, w, x))[:, -1]
+            dt = share * 2.0 * n / (top * curvature)
+        gradient = pull(l.slope(F, y) / (scale * n))
+        for name, value in w.items():
+            shape = (-1,) + (1,) * (value.ndim - 1)
+            value -= (dt * going).reshape(shape) * gradient[name]
+        steps += going
+    return w, last, steps
+
+
+def _largest_curvature(loss: str) -> float:
+    """max l''(F): a quarter of the sharpness for the soft hinge, 1 for the square."""
+    bounds = {"soft_hinge": 5.0, "quadratic_hinge": 1.0, "square": 1.0}
+    return bounds[check.one_of("loss", loss, bounds)]
+
+
+def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+    """Large-step descent for the members of a chunk."""
+    settings = chunk.settings
+    task = load_data(settings, chunk.device)
+    net = network(settings["L"], settings["h"], settings["d"])
+    x = task.x_train
+    w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
+    alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / settings["h"] ** 0.5
+    end, left, steps = descend(
+        net,
+        w,
+        x,
+        task.y_train,
+        alpha,
+        loss=settings["loss"],
+        stop_loss=settings["stop_loss"],
+        max_steps=settings["max_steps"],
+    )
+    found = _ends(net, w, end, alpha, task, settings["n_kernel"])
+    return xr.Dataset(
+        {
+            "loss_end": ("member", left.cpu().numpy()),
+            "steps": ("member", steps.numpy().astype("int64")),
+            **{name: ("member", value) for name, value in found.items()},
+        },
+        coords=chunk.coords,
+        attrs={"data": task.source},
+    )
+
+
+def _both_ends(seeds: int) -> dict[str, tuple[Any, ...]]:
+    return {"alpha_mf": (1e-2, 1e3), "seed": tuple(range(seeds))}
+
+
+DESCENT_LAPTOP = {**SETTINGS, "h": 64, "n_train": 100}
+DESCENT_PAPER = {**PAPER_SETTINGS, "h": 1000}
+
+DESCENT = sweeps.register(
+    sweeps.Study(
+        name="large_steps",
+        title="Gradient descent at half the limit of stability, at both ends",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
+            "paper": sweeps.Scale(_both_ends(20), DESCENT_PAPER),
+        },
+        measure=measure_descent,
+        chunk_axes=("alpha_mf", "seed"),
+        cost=lambda member, scale: 4.0 * cost(member, scale),
+        chunk_size={"cpu": 12, "cuda": 40},
+    )
+)
+
+SMALL_STEPS = sweeps.register(
+    sweeps.Study(
+        name="small_steps",
+        title="The flow of the same nets as large_steps",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
+            "paper": sweeps.Scale(_both_ends(20), DESCENT_PAPER),
+        },
+        measure=measure,
+        chunk_axes=("alpha_mf", "seed"),
+        cost=cost,
+        chunk_size={"cpu": 6, "cuda": 40},
+    )
+)
+
+
+# ------------------------------------------------------------------ teacher, student
+
+
+def teacher(d: int, neurons: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """x -> sum of ``neurons`` ReLU neurons with random unit weights, centred for
+    standard Gaussian inputs."""
+    units = [data.neuron_teacher(d, 1000 * seed + k) for k in range(neurons)]
+    mean = neurons / math.sqrt(2.0 * math.pi)
+    return lambda x: torch.stack([unit(x) for unit in units]).sum(0) - mean
+
+
+def measure_student(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+    """Students over alpha of one teacher: test loss over the variance of the target."""
+    settings, seed = chunk.settings, int(chunk.shared("seed"))
+    task = data.teacher_task(
+        settings["n_train"],
+        settings["n_test"],
+        settings["d"],
+        seed,
+        teacher=teacher(settings["d"], settings["neurons"], seed),
+    )
+    x = task.x_train.to(chunk.device)
+    net = FullyConnected(settings["d"], settings["h"], 1, "relu")
+    alpha = torch.tensor(chunk.axis("alpha").astype(float))
+    w = net.init([seed] * len(alpha), device=x.device)
+    flow = momentum_flow(
+        net,
+        w,
+        x,
+        task.y_train.to(x),
+        alpha,
+        loss="square",
+        mu=settings["mu"],
+        stop_loss=settings["stop_loss"],
+        max_steps=settings["max_steps"],
+        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
+        checkpoint=checkpoint,
+    )
+    x_test, y_test = task.x_test.to(x), task.y_test.to(x)
+    with torch.no_grad():
+        F = alpha.to(x).unsqueeze(1) * (net(flow.w, x_test) - net(w, x_test))
+    loss = (F - y_test).square().mean(1) / y_test.var()
+    changes = [
+        kernel_distance(*(ntk(net, _member(v, k), x_test[:100]) for v in (flow.w, w)))
+        for k in range(len(alpha))
+    ]
+    return xr.Dataset(
+        {
+            "status": (
+                "member",
+                np.array([s.value for s in flow.status], dtype=object),
+            ),
+            "test_loss": ("member", loss.cpu().numpy()),
+            "kernel_change_end": ("member", torch.stack(changes).cpu().numpy()),
+        },
+        coords=chunk.coords,
+        attrs={"data": "Gaussian inputs, ReLU teacher"},
+    )
+
+
+STUDENT = sweeps.register(
+    sweeps.Study(
+        name="teacher_student",
+        title="A student of a few-neuron teacher, from rich to lazy",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "seed": tuple(range(6)),
+                    "alpha": (1e-2, 1e-1, 1.0, 10.0, 100.0),
+                },
+                settings={
+                    "d": 30, "h": 200, "neurons": 3, "n_train": 300, "n_test": 4000,
+                    "mu": 1000.0, "stop_loss": 1e-3, "max_steps": 20_000,
+                    "max_output_change": 0.1, "max_weight_change": 0.01,
+                },
+            ),
+            "paper": sweeps.Scale(
+                grid={
+                    "seed": tuple(range(20)),
+                    "alpha": tuple(10.0 ** (k / 2) for k in range(-6, 7)),
+                },
+                settings={
+                    "d": 100, "h": 1000, "neurons": 3, "n_train": 3000,
+                    "n_test": 20_000, "mu": 1000.0, "stop_loss": 1e-4,
+                    "max_steps": 100_000, "max_output_change": 0.1,
+                    "max_weight_change": 0.01,
+                },
+            ),
+        },
+        measure=measure_student,
+        chunk_axes=("alpha",),
+        cost=lambda member, scale: (
+            3.0 * scale.settings["n_train"] * scale.settings["h"] / 6e4
+        ),
+        chunk_size={"cpu": 5, "cuda": 13},
+    )
+)  # fmt: skip
