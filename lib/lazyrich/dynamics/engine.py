@@ -121,6 +121,45 @@ class Member:
     records: dict[str, list] = field(default_factory=dict)
     state: Tensor | None = None
 
+    def as_arrays(self) -> dict[str, np.ndarray]:
+        """All of it as plain arrays, under keys that begin with ``member/<index>``."""
+        key = f"member/{self.index}"
+        assert self.state is not None
+        return {
+            f"{key}/scalars": np.array([float(getattr(self, k)) for k in _SCALARS]),
+            f"{key}/t_level": np.array(self.t_level),
+            f"{key}/norms": np.array(self.norms),
+            f"{key}/words": np.array([str(self.status), self.reason]),
+            f"{key}/state": self.state.cpu().numpy().copy(),
+            **{
+                f"{key}/record/{name}": np.asarray(rows, dtype=np.float64)
+                for name, rows in self.records.items()
+            },
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, index: int, arrays: Mapping[str, np.ndarray], like: Tensor
+    ) -> "Member":
+        """The inverse of ``as_arrays``; the state gets dtype and device of ``like``."""
+        key, member = f"member/{index}", cls(index)
+        for name, value in zip(_SCALARS, arrays[f"{key}/scalars"], strict=True):
+            kind = int if name in ("steps", "tries") else float
+            setattr(member, name, kind(value))
+        member.t_level = arrays[f"{key}/t_level"].tolist()
+        member.norms = arrays[f"{key}/norms"].tolist()
+        member.status, member.reason = (str(word) for word in arrays[f"{key}/words"])
+        prefix = f"{key}/record/"
+        member.records = {
+            name.removeprefix(prefix): list(rows)
+            for name, rows in arrays.items()
+            if name.startswith(prefix)
+        }
+        member.state = torch.as_tensor(
+            arrays[f"{key}/state"], dtype=like.dtype, device=like.device
+        )
+        return member
+
 
 _SCALARS = (
     "t", "dt", "last_dt", "drift", "loss", "loss_start", "next_record", "steps", "tries",
@@ -512,17 +551,7 @@ class Engine:
             velocity = self.velocity.flat[slot].cpu().numpy().copy()
             state[f"velocity/{member.index}"] = velocity
         for member in [*self.done.values(), *self.active]:
-            key = f"member/{member.index}"
-            state[f"{key}/scalars"] = np.array(
-                [float(getattr(member, name)) for name in _SCALARS]
-            )
-            state[f"{key}/t_level"] = np.array(member.t_level)
-            state[f"{key}/norms"] = np.array(member.norms)
-            state[f"{key}/words"] = np.array([str(member.status), member.reason])
-            assert member.state is not None
-            state[f"{key}/state"] = member.state.cpu().numpy().copy()
-            for name, rows in member.records.items():
-                state[f"{key}/record/{name}"] = np.asarray(rows, dtype=np.float64)
+            state |= member.as_arrays()
         return state
 
     def _restore(self) -> None:
@@ -530,23 +559,7 @@ class Engine:
         if state is None:
             return
         for index in [*state["done"].tolist(), *state["active"].tolist()]:
-            key = f"member/{index}"
-            member = Member(index)
-            for name, value in zip(_SCALARS, state[f"{key}/scalars"], strict=True):
-                kind = int if name in ("steps", "tries") else float
-                setattr(member, name, kind(value))
-            member.t_level = state[f"{key}/t_level"].tolist()
-            member.norms = state[f"{key}/norms"].tolist()
-            member.status, member.reason = (str(w) for w in state[f"{key}/words"])
-            prefix = f"{key}/record/"
-            member.records = {
-                name.removeprefix(prefix): list(rows)
-                for name, rows in state.items()
-                if name.startswith(prefix)
-            }
-            member.state = torch.as_tensor(
-                state[f"{key}/state"], dtype=self.y.dtype, device=self.y.device
-            )
+            member = Member.from_arrays(index, state, like=self.y)
             self.queue.remove(index)
             if index in state["done"]:
                 self.done[index] = member

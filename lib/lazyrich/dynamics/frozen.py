@@ -89,7 +89,8 @@ def frozen_flow(
     # one slot: each member has a kernel of its own
     done = Engine(_Coefficients(kernel, cross), y, alpha, settings, slots=1).run()
     final = torch.stack([done[k].state for k in range(len(kernel))])  # type: ignore
-    return collect(done, alpha, settings, {"c": final}, {"loss": loss, "frozen": True})
+    asked = {"loss": loss, "frozen": True}
+    return collect(done, alpha, settings.levels, {"c": final}, asked)
 
 
 class _Coefficients:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from lazyrich.core import check
@@ -38,90 +39,212 @@ _REFRESH = 64
 """Rank-one updates after which the inverse is computed anew: they lose digits slowly."""
 
 
+_factorise, _invert_factor = get_lapack_funcs(("potrf", "potri"), dtype=np.float64)
+
+
 class Sliding:
     """The inverse of Q restricted to the sliding patterns, kept by rank-one updates.
 
     Adding or removing a pattern costs O(k^2) for k sliding ones, where a fresh
-    factorisation costs O(k^3).
+    factorisation costs O(k^3). Rows of Q and of the inverse lie in buffers with room to
+    grow; a removed pattern's place is taken by the last one.
+
+    Args:
+        Q: (n, n), symmetric.
+        members: patterns to begin with, at the price of one factorisation.
+
+    Raises:
+        ValueError: Q is not positive definite between the ``members``.
     """
 
-    def __init__(self, Q: np.ndarray) -> None:
+    def __init__(self, Q: np.ndarray, members: np.ndarray | None = None) -> None:
         self.Q = Q
-        self.members: list[int] = []
-        self._inverse = np.empty((0, 0))
-        self._updates = 0
+        members = np.empty(0, int) if members is None else members
+        k = len(members)
+        room = k + 64
+        self._k, self._updates = k, 0
+        self._index = np.empty(room, int)
+        self._index[:k] = members
+        self._rows = np.empty((room, len(Q)))
+        self._inverse = np.empty((room, room))
+        if k:
+            np.take(Q, members, axis=0, out=self._rows[:k], mode="clip")
+            self._invert()
 
     def __len__(self) -> int:
-        return len(self.members)
+        return self._k
+
+    @property
+    def members(self) -> np.ndarray:
+        """(k,) the sliding patterns; valid until the next change."""
+        return self._index[: self._k]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(k, n) rows of Q of the sliding patterns."""
+        return self._rows[: self._k]
 
     def solve(self, column: np.ndarray) -> np.ndarray:
         """Q_SS^-1 times ``column`` (k,)."""
-        return self._inverse @ column
+        return self._inverse[: self._k, : self._k] @ column
 
     def schur(self, j: int) -> float:
         """Q_jj - Q_jS Q_SS^-1 Q_Sj: how strongly j moves itself with the others held."""
-        column = self.Q[self.members, j]
-        return float(self.Q[j, j] - column @ (self._inverse @ column))
+        column = self.Q[j, self.members]
+        return float(self.Q[j, j] - column @ self.solve(column))
 
     def add(self, j: int) -> None:
-        column = self.Q[self.members, j]
-        solved = self._inverse @ column
+        k = self._k
+        if k == len(self._index):
+            self._grow()
+        column = self.Q[j, self.members]
+        solved = self.solve(column)
         schur = float(self.Q[j, j] - column @ solved)
-        k = len(self.members)
-        grown = np.empty((k + 1, k + 1))
-        grown[:k, :k] = self._inverse + np.outer(solved, solved / schur)
-        grown[:k, k] = grown[k, :k] = -solved / schur
-        grown[k, k] = 1.0 / schur
-        self._inverse = grown
-        self.members.append(j)
+        inverse = self._inverse
+        inverse[:k, :k] += np.multiply.outer(solved, solved / schur)
+        inverse[:k, k] = inverse[k, :k] = -solved / schur
+        inverse[k, k] = 1.0 / schur
+        self._index[k], self._rows[k] = j, self.Q[j]
+        self._k += 1
         self._count()
 
     def remove(self, j: int) -> None:
-        at = self.members.index(j)
-        keep = np.arange(len(self.members)) != at
-        column = self._inverse[keep, at]
-        pivot = self._inverse[at, at]
-        self._inverse = self._inverse[np.ix_(keep, keep)]
-        self._inverse -= np.outer(column, column / pivot)
-        self.members.pop(at)
+        at = int(np.flatnonzero(self.members == j)[0])
+        last, inverse = self._k - 1, self._inverse
+        if at != last:
+            self._index[at], self._rows[at] = self._index[last], self._rows[last]
+            for part in (inverse, inverse.T):
+                part[[at, last], : last + 1] = part[[last, at], : last + 1]
+        column = inverse[:last, last].copy()
+        inverse[:last, :last] -= np.multiply.outer(column, column / inverse[last, last])
+        self._k = last
         self._count()
+
+    def _grow(self) -> None:
+        k, room = self._k, 2 * self._k + 64
+        index, rows = np.empty(room, int), np.empty((room, len(self.Q)))
+        inverse = np.empty((room, room))
+        index[:k], rows[:k] = self.members, self.rows
+        inverse[:k, :k] = self._inverse[:k, :k]
+        self._index, self._rows, self._inverse = index, rows, inverse
+
+    def _invert(self) -> None:
+        """Q_SS^-1 by Cholesky's factors."""
+        k = self._k
+        square = np.asfortranarray(self._rows[:k, self.members])
+        factor, failed = _factorise(square, lower=1, overwrite_a=1)
+        inverse, failed_too = _invert_factor(factor, lower=1, overwrite_c=1)
+        if failed or failed_too:
+            raise ValueError(_SINGULAR)
+        # LAPACK leaves the other triangle as it was
+        self._inverse[:k, :k] = np.tril(inverse) + np.tril(inverse, -1).T
 
     def _count(self) -> None:
         self._updates += 1
         if self._updates >= _REFRESH:
             self._updates = 0
-            if self.members:
-                self._inverse = np.linalg.inv(
-                    self.Q[np.ix_(self.members, self.members)]
-                )
+            if self._k:
+                self._invert()
 
 
 class HingePath:
     """Margins under a frozen Q, advanced event by event.
 
+    Args:
+        Q: (n, n) y Theta y^T, symmetric, positive definite between patterns that slide.
+        m: (n,) margins at the start.
+        drift: (n,) a constant velocity added to that of the flow, none by default.
+        sliding: patterns that slide on the margin already, where m is then taken as 1;
+            forces that keep them there are found before the start.
+
     Attributes:
         m: (n,) margins y F now.
         s: (n,) forces in [0, 1].
+        v: (n,) velocities of the margins.
         p: (n,) impulse, the integral of s over time since the start.
         t: time since the start.
+        side: (n,) BELOW, SLIDING or ABOVE.
         events: how often a pattern has reached the margin.
         stuck: whether nothing can move any more although the loss is not zero.
+
+    Raises:
+        ValueError: Q is singular where patterns slide.
     """
 
-    def __init__(self, Q: np.ndarray, m: np.ndarray) -> None:
-        self.Q, self.n = Q, len(m)
+    def __init__(
+        self,
+        Q: np.ndarray,
+        m: np.ndarray,
+        drift: np.ndarray | None = None,
+        sliding: np.ndarray | None = None,
+    ) -> None:
+        self.Q, self.n, self.drift = Q, len(m), drift
         self.m = m.astype(float).copy()
         self.side = np.where(self.m < 1.0, BELOW, ABOVE)
+        if sliding is not None:
+            self.m[sliding], self.side[sliding] = 1.0, SLIDING
         self.s = (self.side == BELOW).astype(float)
         self.p = np.zeros(self.n)
         self.t, self.events, self.stuck = 0.0, 0, False
-        self.sliding = Sliding(Q)
-        self.v = Q @ self.s / self.n
+        self.sliding = Sliding(Q, sliding)
+        self._placed = 0
+        self.v = self._velocity()
+        if sliding is not None and len(sliding):
+            self._settle(sliding)
         # a pattern that sits on the margin at the start has to be placed like one
         # that arrives there
-        for j in np.flatnonzero(self.m == 1.0):
+        for j in np.flatnonzero((self.m == 1.0) & (self.side == ABOVE)):
             if self.v[j] < 0.0:
                 self._place(int(j))
+
+    def _velocity(self) -> np.ndarray:
+        v = self.Q @ self.s / self.n
+        return v if self.drift is None else v + self.drift
+
+    def _settle(self, start: np.ndarray) -> None:
+        """Forces of patterns on the margin, all at once: the box programme of ``_place``
+        for many patterns, by block pivoting from the guess that all of them slide.
+
+        All that violate their condition change sides together, as long as that makes
+        them fewer; otherwise one does, the last in order, which is sure to end.
+        """
+        sliding, Q = self.sliding, self.Q
+        pulled = np.empty(0, int)  # at the upper end of the box
+        base = self.v * self.n  # without the forces of ``start``
+        fewest, patience = len(start) + 1, 3
+        for _ in range(20 * (len(start) + 2)):
+            push = base + Q[pulled].sum(0) if len(pulled) else base
+            S = sliding.members
+            force = -sliding.solve(push[S])
+            total = push + force @ sliding.rows if len(S) else push
+            held = np.ones(len(start), bool) & (self.side[start] != SLIDING)
+            off = start[held]
+            wrong = np.where(self.side[off] == BELOW, total[off] > 0, total[off] < 0)
+            leave = S[(force < 0.0) | (force > 1.0)]
+            bad = np.concatenate([leave, off[wrong]])
+            if not len(bad):
+                break
+            if len(bad) < fewest:
+                fewest, patience = len(bad), 3
+            elif patience:
+                patience -= 1
+            else:
+                bad = bad[[bad.argmax()]]
+            up = set(S[force > 1.0].tolist())
+            for j in bad.tolist():
+                if self.side[j] == SLIDING:
+                    sliding.remove(j)
+                    self.side[j] = BELOW if j in up else ABOVE
+                else:
+                    sliding.add(j)
+                    self.side[j] = SLIDING
+            pulled = start[self.side[start] == BELOW]
+        else:
+            raise ValueError(_SINGULAR)
+        self.s[pulled] = 1.0
+        self.s[S] = force
+        self.v = total / self.n
+        self.v[S] = 0.0
 
     @property
     def loss(self) -> float:
@@ -134,17 +257,15 @@ class HingePath:
         Without a pattern below the margin all forces are zero, and what is left of the
         velocities is rounding.
         """
-        if not (self.side == BELOW).any():
+        if self.drift is None and not (self.side == BELOW).any():
             return math.inf, -1
         toward = -self.side * self.v
-        coming = toward > 0.0
-        if not coming.any():
+        coming = np.flatnonzero(toward > 0.0)
+        if not len(coming):
             return math.inf, -1
-        gap = np.abs(1.0 - self.m)
-        dt = np.full(self.n, math.inf)
-        np.divide(gap, toward, out=dt, where=coming)
-        j = int(dt.argmin())
-        return float(dt[j]), j
+        dt = np.abs(1.0 - self.m[coming]) / toward[coming]
+        first = int(dt.argmin())
+        return float(dt[first]), int(coming[first])
 
     def advance(self, dt: float) -> float:
         """Follow the flow for a time ``dt`` or until the next event, whichever is first.
@@ -184,24 +305,25 @@ class HingePath:
         waiting: set[int] = set()
         for _ in range(20 * (len(sliding) + 2)):
             S = sliding.members
-            follow = -sliding.solve(Q[S, j]) * direction  # ds_S per unit of |ds_j|
-            push = Q[:, j] * direction
-            if S:
-                push = push + Q[:, S] @ follow
-            push /= self.n  # dv per unit of |ds_j|
+            follow = sliding.solve(Q[j, S])  # ds_S per unit of |ds_j|
+            follow *= -direction
+            push = Q[j] * direction  # dv per unit of |ds_j|
+            if len(S):
+                push += follow @ sliding.rows
+            push /= self.n
             # how far until j is at rest, or at the end of the box
             room = (1.0 - s[j]) if direction > 0 else s[j]
             at_rest = -self.v[j] / push[j] if push[j] * direction > 0 else math.inf
             length, what, who = room, "end", j
             if at_rest < length:
                 length, what = max(at_rest, 0.0), "rest"
-            if S:
-                ends = np.where(follow > 0, 1.0 - s[S], s[S])
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    reach = np.where(follow != 0, ends / np.abs(follow), math.inf)
+            if len(S):
+                now = s[S]
+                ends = np.where(follow > 0, 1.0 - now, now)
+                reach = ends / np.maximum(np.abs(follow), 1e-300)
                 k = int(reach.argmin())
                 if reach[k] < length:
-                    length, what, who = max(float(reach[k]), 0.0), "leave", S[k]
+                    length, what, who = max(float(reach[k]), 0.0), "leave", int(S[k])
             for k in waiting:
                 toward = push[k] if s[k] == 1.0 else -push[k]
                 back = abs(self.v[k]) / toward if toward > 0 else math.inf
@@ -209,7 +331,7 @@ class HingePath:
                     length, what, who = back, "return", k
             s[j] += direction * length
             self.v += length * push
-            if S:
+            if len(S):
                 s[S] += length * follow
                 self.v[S] = 0.0
             if what == "rest":
@@ -233,8 +355,9 @@ class HingePath:
                 self.v[who] = 0.0
         else:
             raise ValueError(_SINGULAR)
-        if self.events % _REFRESH == 0:  # sums of increments lose digits slowly
-            self.v = Q @ s / self.n
+        self._placed += 1
+        if self._placed % _REFRESH == 0:  # sums of increments lose digits slowly
+            self.v = self._velocity()
             self.v[sliding.members] = 0.0
 
 

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from lazyrich.core import check
+from lazyrich.core.tangent import layerwise_gram
 
 Params = Mapping[str, Tensor]
-
-_TILE = 256
-"""Points a tile: two Gram tiles and their sum stay in a core's cache."""
 
 
 def ntk(
@@ -76,53 +74,8 @@ def ntk(
 
 
 def _layerwise(net: Any, w: Params, x: Tensor, y: Tensor | None) -> Tensor:
-    rows = net.tangent_factors(w, x)
-    columns = rows if y is None else net.tangent_factors(w, y)
-    n, m, c = len(x), len(x if y is None else y), net.c
-    theta = x.new_zeros((n, m) if c == 1 else (n, m, c, c))
-    work = (x.new_empty(_TILE**2), x.new_empty(_TILE**2))
-    for i in range(0, n, _TILE):
-        for j in range(i if y is None else 0, m, _TILE):
-            tile = theta[i : i + _TILE, j : j + _TILE]
-            _add_tile(
-                tile, rows, columns, slice(i, i + _TILE), slice(j, j + _TILE), work
-            )
-            if y is None:
-                mirror = tile.transpose(0, 1)
-                mirror = mirror if c == 1 else mirror.transpose(2, 3)
-                if j > i:
-                    theta[j : j + _TILE, i : i + _TILE] = mirror
-                else:  # a product A A^T is symmetric up to rounding only
-                    tile.copy_(0.5 * (tile + mirror))
-    return theta
-
-
-def _add_tile(
-    tile: Tensor,
-    rows: list,
-    columns: list,
-    i: slice,
-    j: slice,
-    work: tuple[Tensor, Tensor],
-) -> None:
-    """Add sum_l (z . z' / fan_in + bias) (D . D') for one tile of pairs; ``work`` is
-    memory for two tiles, used over and over."""
-    n, m = tile.shape[:2]
-    gram, product = (part[: n * m].view(n, m) for part in work)
-    one = tile.new_ones(())
-    for row, column in zip(rows, columns, strict=True):
-        z, z_other = row.z[i], column.z[j]
-        torch.addmm(one, z, z_other.mT, beta=row.bias, alpha=row.scale, out=gram)
-        if row.d is None:  # read-out: D is the identity over outputs
-            if tile.ndim == 2:
-                tile.add_(gram)
-            else:
-                tile.diagonal(dim1=2, dim2=3).add_(gram.unsqueeze(-1))
-        elif tile.ndim == 2:
-            tile.addcmul_(gram, torch.mm(row.d[i], column.d[j].mT, out=product))
-        else:
-            pairs = torch.einsum("nah,mbh->nmab", row.d[i], column.d[j])
-            tile.addcmul_(gram[:, :, None, None], pairs)
+    columns = None if y is None else net.tangent_factors(w, y)
+    return layerwise_gram(net.tangent_factors(w, x), columns, net.c)
 
 
 def _generic(
