@@ -1,11 +1,13 @@
-"""A tangent kernel from the factors of its layers, without a Jacobian.
+"""A chain linearised: outputs, J^T g and J J^T from the factors of its layers.
 
-Where d f / d W^l is an outer product of D^l and z^l, the kernel is a sum over layers of
-products of two Gram matrices. Networks that know D and z say so by ``tangent_factors``;
-what is done with them is here, because kernels and flows both need it.
+Where d f / d W^l is an outer product of D^l and z^l, no Jacobian J is needed: the tangent
+kernel is a sum over layers of products of two Gram matrices. Networks that know D and z
+say so by ``tangent_factors``; what is done with them is here, because kernels and flows
+both need it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -61,6 +63,38 @@ def layerwise_gram(
                 else:  # a product A A^T is symmetric up to rounding only
                     tile.copy_(0.5 * (tile + mirror))
     return theta
+
+
+def is_chain(w: Mapping[str, Tensor], factors: Sequence[Factor]) -> bool:
+    """Whether ``w`` holds one output's layers W0, W1, ... and biases B0, B1, ... alone, as
+    ``chain_outputs`` and ``chain_pull`` take it."""
+    names = {f"W{layer}" for layer in range(len(factors))}
+    names |= {f"B{layer}" for layer, factor in enumerate(factors) if factor.bias}
+    top = w.get(f"W{len(factors) - 1}")
+    return set(w) == names and top is not None and len(top) == 1
+
+
+def chain_outputs(w: Mapping[str, Tensor], factors: Sequence[Factor]) -> Tensor:
+    """f (n,) of a chain with one output, at the weights of the ``factors``."""
+    last, top = factors[-1], len(factors) - 1
+    f = (last.z @ w[f"W{top}"].mT).mul_(math.sqrt(last.scale)).squeeze(-1)
+    return f.add_(w[f"B{top}"]) if last.bias else f
+
+
+def chain_pull(
+    factors: Sequence[Factor], g: Tensor, out: Mapping[str, Tensor]
+) -> None:
+    """J^T g, the gradient of sum(g f), into ``out``, which is like the weights.
+
+    One product a layer: with D known, nothing has to be propagated back.
+    """
+    column = g.unsqueeze(-1)
+    for layer, factor in enumerate(factors):
+        d = column if factor.d is None else factor.d * column
+        weight, scale = out[f"W{layer}"], math.sqrt(factor.scale)
+        torch.addmm(weight, d.mT, factor.z, beta=0.0, alpha=scale, out=weight)
+        if factor.bias:
+            torch.sum(d, dim=0, out=out[f"B{layer}"])
 
 
 def _add_tile(

@@ -288,6 +288,27 @@ class HingePath:
             self._place(j)
         return step
 
+    def follow(self, until: float) -> list[tuple[float, float]]:
+        """Advance to the time ``until``, or to where everything is at rest.
+
+        Returns:
+            (time, loss) at the start, at every kink and at the end; between them the
+            loss is a straight line.
+
+        Raises:
+            ValueError: Q is singular where patterns slide.
+        """
+        curve = [(self.t, self.loss)]
+        most = self.events + 1000 * (self.n + 1)
+        while self.t < until:
+            events = self.events
+            if self.advance(until - self.t) == 0.0 and self.events == events:
+                break
+            if self.events > most:
+                raise ValueError(_SINGULAR)
+            curve.append((self.t, self.loss))
+        return curve
+
     # ---------------------------------------------------------------- an event
 
     def _place(self, j: int) -> None:

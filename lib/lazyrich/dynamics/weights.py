@@ -59,8 +59,12 @@ class Weights:
         rows = len(flat)
         return {k: flat[:, span].view(rows, *shape) for k, span, shape in self.layout}
 
-    def evaluate(self, state: Params) -> tuple[Tensor, Callable[[Tensor, Params], Any]]:
-        f, pull = pullback(self.net, state, self.x, self._work)
+    def evaluate(
+        self, state: Params, work: Params | None = None
+    ) -> tuple[Tensor, Callable[[Tensor, Params], Any]]:
+        """f (slots, n) and its pullback, valid until the next call with this ``work``."""
+        work = self._work if work is None else work
+        f, pull = pullback(self.net, state, self.x, work)
         name, _, shape = self.layout[0]
         if state[name].ndim > len(shape):
             return f, pull
