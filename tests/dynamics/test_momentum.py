@@ -379,3 +379,15 @@ def test_bad_input():
     flow = momentum_flow(net, w, x, y, 1.0, max_steps=2)
     with pytest.raises(ValueError, match="level must be one of"):
         flow.time_to(0.33)
+
+
+def test_ends_are_kept_in_double_precision():
+    """The last recorded loss and time are the final ones, bit for bit."""
+    x, y = problem()
+    net = FullyConnected(3, 8, 2)
+    flow = momentum_flow(net, net.init(0, members=2), x, y, 1.0, stop_loss=0.1)
+    last = (~flow.t.isnan()).sum(1) - 1
+    rows = torch.arange(2)
+    assert flow.t_end.dtype == flow.loss_end.dtype == F64
+    assert torch.equal(flow.loss_end, flow.loss[rows, last])
+    assert torch.equal(flow.t_end, flow.t[rows, last])

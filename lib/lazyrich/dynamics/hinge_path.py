@@ -473,7 +473,8 @@ def hinge_path(
     size = F.square().mean(2).sqrt()
 
     def column(name: str) -> Tensor:
-        return torch.tensor([run[name] for run in runs])
+        # through numpy: torch would make float32 of Python numbers
+        return torch.from_numpy(np.array([run[name] for run in runs]))
 
     return Trajectory(
         alpha=torch.ones(len(runs), dtype=torch.float64),
@@ -485,10 +486,10 @@ def hinge_path(
         output_change=size,
         observed={},
         levels=levels,
-        t_level=column("t_level").double(),
-        t_zero=column("t_zero").double(),
-        t_end=column("t_end").double(),
-        loss_end=column("loss_end").double(),
+        t_level=column("t_level"),
+        t_zero=column("t_zero"),
+        t_end=column("t_end"),
+        loss_end=column("loss_end"),
         status=tuple(run["status"] for run in runs),
         reason=tuple(run["reason"] for run in runs),
         steps=column("events"),

@@ -161,7 +161,8 @@ def collect(
         curves[name] = torch.from_numpy(padded)
 
     def column(name: str) -> Tensor:
-        return torch.tensor([getattr(m, name) for m in members])
+        # through numpy: torch would make float32 of Python numbers
+        return torch.from_numpy(np.array([getattr(m, name) for m in members]))
 
     F = curves.pop("F")
     size = (F.flatten(2).square().mean(2)).sqrt()
@@ -176,14 +177,14 @@ def collect(
         observed=curves,
         levels=levels,
         t_level=torch.tensor([m.t_level for m in members], dtype=torch.float64),
-        t_zero=column("t_zero").double(),
-        t_end=column("t").double(),
-        loss_end=column("loss").double(),
+        t_zero=column("t_zero"),
+        t_end=column("t"),
+        loss_end=column("loss"),
         status=tuple(Status(m.status) for m in members),
         reason=tuple(m.reason for m in members),
         steps=column("steps"),
         tries=column("tries"),
-        largest_output_change=column("largest_output_change").double(),
+        largest_output_change=column("largest_output_change"),
         w=w,
         settings=asked,
     )

@@ -16,10 +16,10 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import data, sweeps
-from lazyrich.core import check
 from lazyrich.dynamics import StepRule, momentum_flow
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.losses import loss as named_loss
+from lazyrich.losses.pointwise import SOFT_HINGE_SHARPNESS
 from lazyrich.networks import FullyConnected
 from lazyrich.studies.alpha_sweep import LAPTOP as SWEEP
 from lazyrich.studies.alpha_sweep import PAPER as PAPER_SWEEP
@@ -119,7 +119,10 @@ def _member(w: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
     settings = scale.settings
-    h, L = int(member.get("h", settings.get("h", 0))), int(member.get("L", settings.get("L", 0)))
+    h, L = (
+        int(member.get("h", settings.get("h", 0))),
+        int(member.get("L", settings.get("L", 0))),
+    )
     n = settings["n_train"]
     flop = 6.0 * n * ((L - 1) * h * h + (settings["d"] + 1) * h)
     tries = 3000.0 * 0.1 / settings["max_output_change"]
@@ -229,67 +232,91 @@ def descend(
     x: Tensor,
     y: Tensor,
     alpha: Tensor,
+    dt: Tensor,
     *,
     loss: str = "soft_hinge",
-    share: float = 0.5,
     stop_loss: float = 0.02,
     max_steps: int = 20_000,
-    refresh: int = 10,
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    r"""Gradient descent whose step is a fixed share of the limit of stability.
-
-    One step moves the outputs by -(dt / n) Theta l'(F), so that descent is stable up to
-    dt = 2 n / (lambda_max(Theta) max l''). Theta is measured again every ``refresh``
-    steps, because it inflates in the feature regime.
+    """Gradient descent with a constant step, the clock being that of the flow.
 
     Args:
         net, w: an ensemble, with a member axis.
         x, y: training inputs (n, d) and targets (n,).
-        alpha: (members,) laziness scales.
-        loss: a loss with a bounded second derivative.
-        share: of the limit of stability, below 1.
-        stop_loss: a member stops at this fraction of its initial loss.
-        max_steps, refresh: counted in steps.
+        alpha, dt: (members,) laziness scales and steps.
+        loss: one of ``losses.LOSSES``.
+        stop_loss: a member rests once its loss is at most this fraction of its start.
+        max_steps: after which all rest.
 
     Returns:
-        weights, (members,) losses over the initial ones, (members,) steps taken.
+        weights, (members,) losses over the initial ones (infinite for a member that
+        went beyond a hundred times its start), (members,) steps taken.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: steps that are not positive, one a member.
     """
-    check.real("share", share, above=0.0, most=1.0)
-    check.positive_int("refresh", refresh)
-    l = named_loss(loss)  # noqa: E741, the symbol of the papers
-    curvature = _largest_curvature(loss)
+    if dt.shape != alpha.shape or not bool((dt > 0).all()):
+        raise ValueError(f"dt must hold one positive step a member, got {dt.tolist()}")
+    named, n, work = named_loss(loss), len(x), {}
     w = {name: value.clone() for name, value in w.items()}
-    n, work = len(x), {}
     scale = alpha.to(x).unsqueeze(1)
     f0 = net(w, x)
-    dt = x.new_zeros(len(alpha))
-    start, steps = l.value(torch.zeros_like(f0), y).mean(1), torch.zeros(len(alpha))
-    last = start / start
-    for step in range(max_steps):
+    start = named.value(torch.zeros_like(f0), y).mean(1)
+    left, steps = torch.ones_like(start), torch.zeros_like(start)
+    going = torch.ones_like(start, dtype=torch.bool)
+    for _ in range(max_steps):
         f, pull = net.pullback(w, x, work)
         F = scale * (f - f0)
-        last = l.value(F, y).mean(1) / start
-        going = last > stop_loss
+        left = torch.where(going, named.value(F, y).mean(1) / start, left)
+        left = torch.where(left < 100.0, left, math.inf)  # NaN too
+        going &= (left > stop_loss) & left.isfinite()
         if not going.any():
             break
-        if step % refresh == 0:
-            top = torch.linalg.eigvalsh(ntk(net, w, x))[:, -1]
-            dt = share * 2.0 * n / (top * curvature)
-        gradient = pull(l.slope(F, y) / (scale * n))
+        gradient = pull(named.slope(F, y) / (scale * n))
         for name, value in w.items():
             shape = (-1,) + (1,) * (value.ndim - 1)
-            value -= (dt * going).reshape(shape) * gradient[name]
+            value -= torch.where(going.reshape(shape), dt.reshape(shape), 0.0) * (
+                torch.where(going.reshape(shape), gradient[name], 0.0)
+            )
         steps += going
-    return w, last, steps
+    return w, left, steps
 
 
-def _largest_curvature(loss: str) -> float:
-    """max l''(F): a quarter of the sharpness for the soft hinge, 1 for the square."""
-    bounds = {"soft_hinge": 5.0, "quadratic_hinge": 1.0, "square": 1.0}
-    return bounds[check.one_of("loss", loss, bounds)]
+def largest_step(
+    net: FullyConnected,
+    w: Mapping[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+    alpha: Tensor,
+    **options: Any,
+) -> Tensor:
+    """The largest constant step, within a factor of two, with which descent still fits.
+
+    The search halves from twice the limit of the frozen kernel, 2 n / (lambda_max max
+    l''). In the feature regime the limit is far below it: the kernel inflates.
+
+    Args:
+        net, w, x, y, alpha, options: as of ``descend``.
+
+    Returns:
+        (members,) steps.
+
+    Raises:
+        RuntimeError: no step down to a fraction 2^-40 fits.
+    """
+    top = torch.linalg.eigvalsh(ntk(net, w, x))[:, -1]
+    dt = 4.0 * len(x) / (top * SOFT_HINGE_SHARPNESS / 4.0)
+    left_over = torch.arange(len(alpha))
+    for _ in range(40):
+        some = {name: value[left_over] for name, value in w.items()}
+        _, left, _ = descend(
+            net, some, x, y, alpha[left_over], dt[left_over], **options
+        )
+        left_over = left_over[left > options["stop_loss"]]
+        if not len(left_over):
+            return dt
+        dt[left_over] /= 2.0
+    raise RuntimeError(f"no step down to {dt.min():.3g} fits the data")
 
 
 def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
@@ -300,20 +327,14 @@ def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
     x = task.x_train
     w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
     alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / settings["h"] ** 0.5
-    end, left, steps = descend(
-        net,
-        w,
-        x,
-        task.y_train,
-        alpha,
-        loss=settings["loss"],
-        stop_loss=settings["stop_loss"],
-        max_steps=settings["max_steps"],
-    )
+    options = {name: settings[name] for name in ("loss", "stop_loss")}
+    half = 0.5 * largest_step(net, w, x, task.y_train, alpha, **options)
+    end, left, steps = descend(net, w, x, task.y_train, alpha, half, **options)
     found = _ends(net, w, end, alpha, task, settings["n_kernel"])
     return xr.Dataset(
         {
             "loss_end": ("member", left.cpu().numpy()),
+            "dt": ("member", half.cpu().numpy()),
             "steps": ("member", steps.numpy().astype("int64")),
             **{name: ("member", value) for name, value in found.items()},
         },
@@ -332,7 +353,7 @@ DESCENT_PAPER = {**PAPER_SETTINGS, "h": 1000}
 DESCENT = sweeps.register(
     sweeps.Study(
         name="large_steps",
-        title="Gradient descent at half the limit of stability, at both ends",
+        title="Gradient descent at half the largest step that fits, at both ends",
         version=1,
         scales={
             "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
