@@ -29,7 +29,7 @@ class MeanField:
     Args:
         unit: sigma_*.
         x: inputs (n, ...), as the unit takes them.
-        y: targets (n,).
+        y: targets (n,), or (members, n).
         weights: probabilities of the inputs (n,); equal by default.
         alpha: scale of the output, one number or one a member.
 
@@ -46,7 +46,11 @@ class MeanField:
 
     def __post_init__(self) -> None:
         check.tensor("x", self.x)
-        check.tensor("y", self.y, shape=(len(self.x),), like=self.x)
+        check.tensor("y", self.y, ndim=(1, 2), like=self.x)
+        if self.y.shape[-1] != len(self.x):
+            raise ValueError(
+                f"y must have {len(self.x)} targets like x, got {tuple(self.y.shape)}"
+            )
         if self.weights is not None:
             check.tensor("weights", self.weights, shape=(len(self.x),), like=self.x)
             total = float(self.weights.sum())
@@ -61,7 +65,7 @@ class MeanField:
     def p(self) -> Tensor:
         """Probabilities of the inputs (n,)."""
         if self.weights is None:
-            return torch.full_like(self.y, 1.0 / len(self.y))
+            return self.y.new_full((len(self.x),), 1.0 / len(self.x))
         return self.weights
 
     @cached_property
@@ -75,9 +79,11 @@ class MeanField:
             return features.mean(-2)
         return (mass.unsqueeze(-2) @ features).squeeze(-2)
 
-    def f(self, theta: Tensor, mass: Tensor | None = None) -> Tensor:
-        """Outputs on the inputs of the model, shape (..., n)."""
-        features, _ = self.unit.pullback(self.x, theta)
+    def f(
+        self, theta: Tensor, mass: Tensor | None = None, x: Tensor | None = None
+    ) -> Tensor:
+        """Outputs (..., n) on the inputs of the model, or on others ``x``."""
+        features, _ = self.unit.pullback(self.x if x is None else x, theta)
         return self.scale * self.mean_feature(features, mass)
 
     def residual(self, theta: Tensor, mass: Tensor | None = None) -> Tensor:

@@ -165,7 +165,7 @@ def coupled_flow(
     """
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
     u0 = model.residual(theta) if start is None else start
-    check.tensor("start", u0, shape=tuple(model.y.shape), like=model.y)
+    check.tensor("start", u0, shape=(len(model.x),), like=model.y)
     times = increasing_times(t)
     split = theta.numel()
 

@@ -47,45 +47,53 @@ def _tanh_slope(_u: Tensor, z: Tensor) -> Tensor:
 class Neuron:
     """a sigma(w . x), the unit of a shallow net; theta = (a, w) and D = d + 1.
 
+    Without a read-out it is sigma(w . x), theta = w and D = d.
+
     Args:
         d: input dimension.
         phi: the activation, element by element.
         slope: its derivative as a function of (u, phi(u)); the pair ``phi`` and
             ``phi_slope`` of ``networks.activation`` fits.
+        readout: whether a is there.
     """
 
     d: int
     phi: Callable[[Tensor], Tensor] = torch.tanh
     slope: Callable[[Tensor, Tensor], Tensor] = _tanh_slope
+    readout: bool = True
 
     def __post_init__(self) -> None:
         check.positive_int("d", self.d)
 
     @property
     def D(self) -> int:
-        """Parameters of one particle, d + 1."""
-        return self.d + 1
+        """Parameters of one particle, d + 1 with a read-out."""
+        return self.d + self.readout
 
     def pullback(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Pull]:
         """Features and the contracted gradient; see ``Unit``."""
-        a, w = theta[..., :1], theta[..., 1:]
+        a, w = theta[..., : self.readout], theta[..., self.readout :]
         u = w @ x.mT
         z = self.phi(u)
 
         def pull(g: Tensor) -> Tensor:
             column = g.unsqueeze(-1)
             by_w = self.slope(u, z) @ (column * x)
+            if not self.readout:
+                return by_w
             return torch.cat((z @ column, a * by_w), dim=-1)
 
-        return a * z, pull
+        return (a * z if self.readout else z), pull
 
     def jacobian(self, x: Tensor, theta: Tensor) -> Tensor:
         """The gradient in full; see ``Unit``."""
-        a, w = theta[..., :1], theta[..., 1:]
+        a, w = theta[..., : self.readout], theta[..., self.readout :]
         u = w @ x.mT
         z = self.phi(u)
-        by_w = (a * self.slope(u, z)).unsqueeze(-1) * x
-        return torch.cat((z.unsqueeze(-1), by_w), dim=-1)
+        by_w = self.slope(u, z).unsqueeze(-1) * x
+        if not self.readout:
+            return by_w
+        return torch.cat((z.unsqueeze(-1), a.unsqueeze(-1) * by_w), dim=-1)
 
 
 @dataclass(frozen=True)
