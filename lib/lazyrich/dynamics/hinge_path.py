@@ -93,12 +93,14 @@ class Sliding:
         column = self.Q[j, self.members]
         return float(self.Q[j, j] - column @ self.solve(column))
 
-    def add(self, j: int) -> None:
+    def add(self, j: int, solved: np.ndarray | None = None) -> None:
+        """Let j slide too; ``solved`` is Q_SS^-1 Q_Sj if that is known already."""
         k = self._k
         if k == len(self._index):
             self._grow()
         column = self.Q[j, self.members]
-        solved = self.solve(column)
+        if solved is None:
+            solved = self.solve(column)
         schur = float(self.Q[j, j] - column @ solved)
         inverse = self._inverse
         inverse[:k, :k] += np.multiply.outer(solved, solved / schur)
@@ -249,7 +251,7 @@ class HingePath:
     @property
     def loss(self) -> float:
         """The hinge loss, mean of max(0, 1 - m)."""
-        return float(np.maximum(1.0 - self.m, 0.0).mean())
+        return float(np.maximum(1.0 - self.m, 0.0).sum() / self.n)
 
     def next_event(self) -> tuple[float, int]:
         """Time until a pattern reaches the margin, and which; (inf, -1) if none will.
@@ -259,11 +261,10 @@ class HingePath:
         """
         if self.drift is None and not (self.side == BELOW).any():
             return math.inf, -1
-        toward = -self.side * self.v
-        coming = np.flatnonzero(toward > 0.0)
+        coming = (self.side * self.v < 0.0).nonzero()[0]
         if not len(coming):
             return math.inf, -1
-        dt = np.abs(1.0 - self.m[coming]) / toward[coming]
+        dt = np.abs((1.0 - self.m[coming]) / self.v[coming])
         first = int(dt.argmin())
         return float(dt[first]), int(coming[first])
 
@@ -278,27 +279,30 @@ class HingePath:
         if not math.isfinite(step):
             self.stuck = self.loss > 0.0
             return 0.0
-        self.m += step * self.v
+        self.m += step * self.v  # zero for those that slide
         self.p += step * self.s
         self.t += step
-        self.m[self.sliding.members] = 1.0
         if wait <= dt:
             self.m[j] = 1.0
             self.events += 1
             self._place(j)
         return step
 
-    def follow(self, until: float) -> list[tuple[float, float]]:
+    def follow(
+        self, until: float, kinks: list[tuple[float, np.ndarray]] | None = None
+    ) -> None:
         """Advance to the time ``until``, or to where everything is at rest.
 
-        Returns:
-            (time, loss) at the start, at every kink and at the end; between them the
-            loss is a straight line.
+        Args:
+            until: measured from the start.
+            kinks: gets time and margins now, at every kink and at the end; between them
+                margins are straight lines.
 
         Raises:
             ValueError: Q is singular where patterns slide.
         """
-        curve = [(self.t, self.loss)]
+        if kinks is not None:
+            kinks.append((self.t, self.m.copy()))
         most = self.events + 1000 * (self.n + 1)
         while self.t < until:
             events = self.events
@@ -306,8 +310,8 @@ class HingePath:
                 break
             if self.events > most:
                 raise ValueError(_SINGULAR)
-            curve.append((self.t, self.loss))
-        return curve
+            if kinks is not None:
+                kinks.append((self.t, self.m.copy()))
 
     # ---------------------------------------------------------------- an event
 
@@ -321,59 +325,63 @@ class HingePath:
         follow, and one that reaches an end of the box stays there until its velocity
         wants to change sign.
         """
-        Q, s, sliding = self.Q, self.s, self.sliding
-        direction = 1.0 if self.side[j] == ABOVE else -1.0
+        Q, s, v, side, sliding = self.Q, self.s, self.v, self.side, self.sliding
+        direction = 1.0 if side[j] == ABOVE else -1.0
+        unit = direction / self.n
         waiting: set[int] = set()
         for _ in range(20 * (len(sliding) + 2)):
             S = sliding.members
-            follow = sliding.solve(Q[j, S])  # ds_S per unit of |ds_j|
-            follow *= -direction
-            push = Q[j] * direction  # dv per unit of |ds_j|
+            solved = sliding.solve(Q[j, S])  # minus ds_S per unit of ds_j
+            push = Q[j] * unit  # dv per unit of |ds_j|
             if len(S):
-                push += follow @ sliding.rows
-            push /= self.n
+                push -= (unit * solved) @ sliding.rows
             # how far until j is at rest, or at the end of the box
-            room = (1.0 - s[j]) if direction > 0 else s[j]
-            at_rest = -self.v[j] / push[j] if push[j] * direction > 0 else math.inf
-            length, what, who = room, "end", j
-            if at_rest < length:
-                length, what = max(at_rest, 0.0), "rest"
+            length = float(1.0 - s[j] if direction > 0 else s[j])
+            what, who = "end", j
+            pushed = float(push[j])
+            if pushed * direction > 0:
+                at_rest = -float(v[j]) / pushed
+                if at_rest < length:
+                    length, what = max(at_rest, 0.0), "rest"
             if len(S):
+                follow = -direction * solved
                 now = s[S]
                 ends = np.where(follow > 0, 1.0 - now, now)
-                reach = ends / np.maximum(np.abs(follow), 1e-300)
-                k = int(reach.argmin())
-                if reach[k] < length:
-                    length, what, who = max(float(reach[k]), 0.0), "leave", int(S[k])
+                ends /= np.maximum(np.abs(follow), 1e-300)
+                k = int(ends.argmin())
+                if ends[k] < length:
+                    length, what, who = max(float(ends[k]), 0.0), "leave", int(S[k])
             for k in waiting:
                 toward = push[k] if s[k] == 1.0 else -push[k]
-                back = abs(self.v[k]) / toward if toward > 0 else math.inf
+                back = abs(v[k]) / toward if toward > 0 else math.inf
                 if back < length:
                     length, what, who = back, "return", k
             s[j] += direction * length
-            self.v += length * push
+            push *= length
+            v += push
             if len(S):
-                s[S] += length * follow
-                self.v[S] = 0.0
+                follow *= length
+                s[S] = now + follow
+                v[S] = 0.0
             if what == "rest":
-                sliding.add(j)
-                self.side[j] = SLIDING
-                self.v[j] = 0.0
+                sliding.add(j, solved)
+                side[j] = SLIDING
+                v[j] = 0.0
                 break
             if what == "end":
                 s[j] = 1.0 if direction > 0 else 0.0
-                self.side[j] = BELOW if direction > 0 else ABOVE
+                side[j] = BELOW if direction > 0 else ABOVE
                 break
             if what == "leave":
                 sliding.remove(who)
                 s[who] = round(s[who])
-                self.side[who] = BELOW if s[who] == 1.0 else ABOVE
+                side[who] = BELOW if s[who] == 1.0 else ABOVE
                 waiting.add(who)
             else:
                 waiting.discard(who)
                 sliding.add(who)
-                self.side[who] = SLIDING
-                self.v[who] = 0.0
+                side[who] = SLIDING
+                v[who] = 0.0
         else:
             raise ValueError(_SINGULAR)
         self._placed += 1

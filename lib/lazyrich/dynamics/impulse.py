@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.integrate import RK45
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from lazyrich.core import check
@@ -45,9 +45,9 @@ from lazyrich.dynamics.weights import Params, Probe, Weights, check_alpha, check
 
 Kernel = Callable[[Any, Params, Tensor], Tensor]
 
-_START_ACCURACY = 0.01
+_START_ACCURACY = 0.05
 """Relative accuracy of a step before the first kink, in units of the tolerance."""
-_AIM = 0.85
+_AIM = 0.7
 _GROW, _SHRINK = 3.0, 0.2
 _ZERO = 1e-12
 """A loss below this fraction of its start is zero: margins agree to rounding."""
@@ -124,11 +124,6 @@ def impulse_flow(
     check.tensor("y", y, ndim=1)
     if not bool((y.abs() == 1).all()):
         raise ValueError("y must be +1 or -1")
-    if kernel is None and not hasattr(net, "tangent_factors"):
-        raise ValueError(
-            "kernel must be given for a net without tangent_factors, "
-            f"got None with {type(net).__name__}; kernels.ntk fits any net"
-        )
     members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
     scales = check_alpha(alpha, members)
     settings = _Settings(
@@ -144,6 +139,11 @@ def impulse_flow(
     every = check.positive_int("checkpoint_every", checkpoint_every)
     system = Weights(net, w, members, scales, x, x_test, observe or {})
     f = system.evaluate(system.view(system.start(0).unsqueeze(0)))[0]
+    if kernel is None and not _knows_factors(net, system, f[0]):
+        raise ValueError(
+            f"kernel must be given for {type(net).__name__}, which is no chain with "
+            "tangent_factors, got None; kernels.ntk fits any net"
+        )
     if f.shape[1:] != y.shape:
         raise ValueError(
             f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
@@ -179,6 +179,15 @@ def _state(member: Member) -> Tensor:
     return member.state
 
 
+def _knows_factors(net: Any, system: Weights, f: Tensor) -> bool:
+    """Whether the factors of a net tell its outputs, so that nothing else is needed."""
+    if not hasattr(net, "tangent_factors"):
+        return False
+    w = system.view(system.start(0).unsqueeze(0))
+    factors = net.tangent_factors(w, system.x)
+    return is_chain(w, factors) and torch.allclose(chain_outputs(w, factors), f)
+
+
 class _Queue:
     """Finished members, and the checkpoint of the one under way."""
 
@@ -211,6 +220,20 @@ class _Queue:
         self.checkpoint.save(arrays)
 
 
+class _Buffer:
+    """Memory for one set of weights; its views are made once, which costs as much as a
+    small product."""
+
+    def __init__(self, system: Weights, like: Tensor) -> None:
+        self.flat = torch.zeros_like(like)
+        self.view = system.view(self.flat)
+        self.groups = [self.flat[0, group] for group in system.groups]
+
+
+def _norms(groups: list[Tensor]) -> np.ndarray:
+    return torch.stack(torch._foreach_norm(groups)).cpu().numpy()
+
+
 class _Point:
     """The net at one point of weight space: margins, J^T and, on demand, the kernel.
 
@@ -240,13 +263,12 @@ class _Point:
         self.sliding = np.empty(0, int)
         self._Q: np.ndarray | None = None
 
-    def pull(self, g: Tensor, out: Tensor) -> None:
-        """J^T g, into ``out`` (1, size)."""
-        view = self.run.system.view(out)
+    def pull(self, g: Tensor, out: Params) -> None:
+        """J^T g, into ``out``, which is like the weights."""
         if self.factors is not None:
-            chain_pull(self.factors, g, view)
+            chain_pull(self.factors, g, out)
         else:
-            self._pull(g.unsqueeze(0), view)
+            self._pull(g.unsqueeze(0), out)
 
     def kernel(self) -> np.ndarray:
         """Q = y Theta y^T (n, n)."""
@@ -255,11 +277,96 @@ class _Point:
             if self.factors is not None:
                 theta = layerwise_gram(self.factors)
             else:
+                assert run.kernel is not None
                 theta = run.kernel(run.system.net, self.view, run.system.x)
             Q = theta.mul_(run.signs).cpu().numpy()
             Q.flat[:: run.n + 1] += _NUGGET * np.trace(Q) / run.n
             self._Q = Q
         return self._Q
+
+
+def _hinge(m: np.ndarray) -> float:
+    """The hinge loss of margins, mean of max(0, 1 - m)."""
+    return float(np.maximum(1.0 - m, 0.0).mean())
+
+
+class _Along:
+    """The loss along a step, for the times at which it crosses a level.
+
+    Margins are straight between kinks because the kernel is that of the middle. A kernel
+    linear in time adds a parabola to each; the two ends are known from the net.
+
+    Args:
+        kinks: times from 0 to the end of the step, and margins there.
+        before: margins of the net at the start.
+        bend: (n,) velocity of the margins at the start under the kernel of the start,
+            minus that under the kernel of the middle.
+    """
+
+    def __init__(
+        self,
+        kinks: list[tuple[float, np.ndarray]],
+        before: np.ndarray,
+        bend: np.ndarray,
+    ) -> None:
+        self.t = np.array([t for t, _ in kinks])
+        self.m = np.stack([m for _, m in kinks])
+        self.start, self.bend = before - self.m[0], bend
+        self.end = np.zeros_like(before)  # as predicted, until the net was asked
+
+    def loss(self, t: np.ndarray) -> np.ndarray:
+        k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, len(self.t) - 2)
+        width = np.maximum(self.t[k + 1] - self.t[k], 1e-300)
+        piece = ((t - self.t[k]) / width)[:, None]
+        share = (t / self.t[-1])[:, None]
+        m = self.m[k] * (1.0 - piece) + self.m[k + 1] * piece
+        m += self.start * (1.0 - share) + self.end * share
+        m += self.bend * (self.t[-1] * share * (1.0 - share))
+        return np.maximum(1.0 - m, 0.0).mean(1)
+
+    def crossing(self, target: float) -> float:
+        """First time at which the loss is at most ``target``; the end if it never is."""
+        t = np.union1d(self.t, np.linspace(0.0, self.t[-1], 33))
+        loss = self.loss(t)
+        below = np.flatnonzero(loss <= target)
+        if not len(below):
+            return float(t[-1])
+        k = int(below[0])
+        if k == 0:
+            return 0.0
+        share = (loss[k - 1] - target) / (loss[k - 1] - loss[k])
+        return float(t[k - 1] + share * (t[k] - t[k - 1]))
+
+
+class _Smooth:
+    """The same for a step without kinks, from the dense output of its Runge-Kutta method.
+
+    Args:
+        at: margins of the net at a time of the flow.
+        begin, end: times of the flow.
+    """
+
+    def __init__(
+        self, at: Callable[[float], np.ndarray], begin: float, end: float
+    ) -> None:
+        self.at, self.begin, self.end = at, begin, end
+
+    def until(self, event: Callable[[np.ndarray], float], accuracy: float) -> float:
+        """When a function of the margins goes from negative to positive, a time of the
+        flow, to a fraction ``accuracy`` of the step."""
+        found = root_scalar(
+            lambda t: event(self.at(t)),
+            bracket=(self.begin, self.end),
+            method="brentq",
+            xtol=accuracy * (self.end - self.begin),
+        )
+        return float(found.root)
+
+    def crossing(self, target: float) -> float:
+        """Time since the start of the step at which the loss falls to ``target``."""
+        if _hinge(self.at(self.end)) >= target:
+            return self.end - self.begin
+        return self.until(lambda m: target - _hinge(m), 1e-4) - self.begin
 
 
 class _Run:
@@ -279,7 +386,7 @@ class _Run:
         self.sign = y.cpu().numpy()
         self.signs = torch.outer(y, y)
         start = system.start(index).unsqueeze(0)
-        self._move, self._other = torch.zeros_like(start), torch.zeros_like(start)
+        self._move, self._other = _Buffer(system, start), _Buffer(system, start)
         self._counts = np.array([g.stop - g.start for g in system.groups])
         self.f0: Tensor | None = None
         self.f0 = _Point(self, start).f
@@ -301,28 +408,26 @@ class _Run:
 
     # ------------------------------------------------------------------ sizes
 
-    def _pushed(self, point: _Point, impulse: np.ndarray, out: Tensor) -> Tensor:
+    def _pushed(self, point: _Point, impulse: np.ndarray, out: _Buffer) -> Tensor:
         """J^T (y p) / (alpha n), the change of the weights, into ``out``."""
         g = torch.from_numpy(self.sign * impulse / (self.alpha * self.n)).to(self.y)
-        point.pull(g, out)
-        return out
+        point.pull(g, out.view)
+        return out.flat
 
-    def _norms(self, flat: Tensor) -> np.ndarray:
-        groups = [flat[0, group] for group in self.system.groups]
-        return torch.stack(torch._foreach_norm(groups)).cpu().numpy()
-
-    def _sizes(self) -> np.ndarray:
-        """Norms of the layers; one far smaller than the rest (a layer that starts at
-        zero, say) counts as a tenth of what all weights would give it."""
-        norms = self._norms(self.now.flat)
+    def _relative(self, change: _Buffer) -> float:
+        """Largest change of a layer against its norm. A layer far smaller than the rest
+        (one that starts at zero, say) counts as a tenth of what all weights would give
+        it."""
+        norms = _norms([self.now.flat[0, group] for group in self.system.groups])
         mean = math.sqrt(float((norms**2).sum()) / self._counts.sum())
-        return np.maximum(np.maximum(norms, 0.1 * mean * np.sqrt(self._counts)), 1e-300)
+        sizes = np.maximum(norms, 0.1 * mean * np.sqrt(self._counts) + 1e-300)
+        return float((_norms(change.groups) / sizes).max())
 
     def _short_step(self) -> float:
         """As long as the weights move by a small part of themselves, to first order."""
         force = (self.now.m < 1.0).astype(float)
-        speeds = self._norms(self._pushed(self.now, force, self._move))
-        speed = float((speeds / self._sizes()).max())
+        self._pushed(self.now, force, self._move)
+        speed = self._relative(self._move)
         if not math.isfinite(speed) or speed == 0.0:
             return 1.0
         return math.sqrt(self.settings.tolerance) / speed
@@ -336,17 +441,17 @@ class _Run:
         order five follows the growth of the weights, where a frozen kernel is of little
         use, in some tens of gradients.
         """
-        member, settings, alpha = self.member, self.settings, self.alpha
+        member, settings = self.member, self.settings
         force, seen = np.ones(self.n), [self.now]
 
         def velocity(_t: float, flat: np.ndarray) -> np.ndarray:
             point = seen[0] = self._point_at(flat)
             return self._pushed(point, force, self._move)[0].cpu().numpy().copy()
 
-        target = max(settings.stop_loss, _ZERO) * member.loss_start
+        stop = max(settings.stop_loss, _ZERO) * member.loss_start
 
         def beyond(m: np.ndarray) -> float:
-            return max(float(m.max()) - 1.0, target - _hinge(m))
+            return max(float(m.max()) - 1.0, stop - _hinge(m))
 
         start = self.now.flat[0].cpu().numpy()
         accuracy = _START_ACCURACY * settings.tolerance
@@ -354,36 +459,20 @@ class _Run:
             velocity, 0.0, start, settings.max_time, rtol=accuracy,
             atol=accuracy * float(np.sqrt(np.mean(start**2))) + 1e-300,
         )  # fmt: skip
-        first = True
         while not member.status and solver.status == "running":
             before = solver.t
             member.tries += 1
             solver.step()
-            if solver.status == "failed" or not np.isfinite(seen[0].m).all():
+            point = seen[0]  # the method ends a step with the velocity at its end
+            if solver.status == "failed" or not np.isfinite(point.m).all():
                 break
-            along, t, point = solver.dense_output(), solver.t, seen[0]
+            weights, t = solver.dense_output(), solver.t
+            step = _Smooth(lambda at, w=weights: self._point_at(w(at)).m, before, t)
             at_kink = beyond(point.m) > 0.0
             if at_kink:
-                t = brentq(
-                    lambda at: beyond(self._point_at(along(at)).m),
-                    before, t, xtol=1e-6 * (t - before), rtol=1e-12,
-                )  # fmt: skip
-                point = self._point_at(along(t))
-            loss = _hinge(point.m)
-            crossed = [
-                level * member.loss_start
-                for level in settings.levels
-                if loss <= level * member.loss_start < member.loss
-            ]
-            curve = [(0.0, member.loss), (t - before, loss)]
-            for value in crossed:
-                at = brentq(
-                    lambda at, v=value: _hinge(self._point_at(along(at)).m) - v,
-                    before, t, xtol=1e-5 * (t - before), rtol=1e-12,
-                ) if loss < value else t  # fmt: skip
-                curve.append((at - before, value))
-            curve.sort()
-            self._take(point, np.array(curve), t - before)
+                t = step.end = step.until(beyond, 1e-3)
+                point = self._point_at(weights(t))
+            self._take(point, t - before, step.crossing)
             if at_kink:
                 break
         self._smooth = False
@@ -409,7 +498,7 @@ class _Run:
         elif tried is None:
             member.dt = _SHRINK * dt
         else:
-            point, curve, errors = tried
+            point, along, errors = tried
             factor = _AIM * min(
                 (settings.tolerance / max(errors[0], 1e-300)) ** (1 / 2),
                 (settings.tolerance / max(errors[1], 1e-300)) ** (1 / 3),
@@ -419,7 +508,7 @@ class _Run:
             member.dt = dt * min(max(factor, _SHRINK), most)
             self._rejected = not accept
             if accept:
-                self._take(point, curve, dt)
+                self._take(point, dt, along.crossing)
                 return
         if member.dt <= 1e-14 * member.t or member.dt < 1e-290:
             finite = tried is not None
@@ -434,7 +523,7 @@ class _Run:
 
     def _try(
         self, dt: float
-    ) -> tuple[_Point, np.ndarray, tuple[float, float]] | float | None:
+    ) -> tuple[_Point, _Along, tuple[float, float]] | float | None:
         """One step: where it ends, the loss along it and its two errors.
 
         A number instead if the step goes far beyond the loss at which the run stops: the
@@ -447,38 +536,41 @@ class _Run:
             drift[now.sliding] = (now.m[now.sliding] - 1.0) / dt
         try:
             path = HingePath(now.kernel(), now.m, drift, now.sliding)
-            slope = _slope(path)
+            bend = path.v.copy()
             path.follow(0.5 * dt)
             middle = _Point(self, now.flat + self._pushed(now, path.p, self._move))
             if not np.isfinite(middle.m).all():
                 return None
             path = HingePath(middle.kernel(), now.m, drift, now.sliding)
-            bend = 0.25 * dt * (slope - _slope(path))
-            curve = np.array(path.follow(dt))
+            bend -= path.v
+            kinks: list[tuple[float, np.ndarray]] = []
+            path.follow(dt, kinks)
         except ValueError:  # singular where patterns slide
             return None
-        if curve[-1, 0] < dt:  # at rest before the end
-            curve = np.vstack([curve, (dt, curve[-1, 1])])
+        if kinks[-1][0] < dt:  # at rest before the end
+            kinks.append((dt, path.m))
+        along = _Along(kinks, now.m, bend)
         target = self.settings.stop_loss * member.loss_start
-        if target > 0.0:
-            expected = _dense(curve, bend, member.loss, curve[-1, 1])
-            if expected[-1, 1] < 0.9 * target:
-                at = _crossing(expected, 0.98 * target)
-                if at < 0.98 * dt:
-                    return at
+        if path.loss < 0.9 * target:
+            at = along.crossing(0.98 * target)
+            if at < 0.98 * dt:
+                return at
         move = self._pushed(middle, path.p, self._move)
         other = self._pushed(now, path.p, self._other)
         end = _Point(self, now.flat + move)
         if not np.isfinite(end.m).all():
             return None
-        in_weights = self._norms(other.sub_(move)) / self._sizes()
+        other.sub_(move)
+        in_weights = self._relative(self._other)
         in_margins = np.abs(end.m - path.m) / (1.0 + np.abs(path.m - 1.0))
         end.sliding = np.sort(path.sliding.members)
-        curve = _dense(curve, bend, member.loss, _hinge(end.m))
-        errors = float(in_weights.max()), float(in_margins.max())
-        return end, curve, errors
+        along.end = end.m - path.m
+        errors = in_weights, float(in_margins.max())
+        return end, along, errors
 
-    def _take(self, point: _Point, curve: np.ndarray, dt: float) -> None:
+    def _take(
+        self, point: _Point, dt: float, crossing: Callable[[float], float]
+    ) -> None:
         """Book an accepted step: crossings, records, and whether the member has ended."""
         member, settings = self.member, self.settings
         change = float((point.F - self.now.F).abs().max())
@@ -491,9 +583,9 @@ class _Run:
         for k, level in enumerate(settings.levels):
             target = level * member.loss_start
             if math.isnan(member.t_level[k]) and loss <= target:
-                member.t_level[k] = before + _crossing(curve, target)
+                member.t_level[k] = before + crossing(target)
         if loss <= _ZERO * member.loss_start:
-            member.t_zero = before + _crossing(curve, 1e-6 * member.loss_start)
+            member.t_zero = before + crossing(1e-6 * member.loss_start)
         if loss <= max(settings.stop_loss, _ZERO) * member.loss_start:
             member.status = Status.FITTED
             member.reason = (
@@ -524,38 +616,3 @@ class _Run:
             rows[name] = value.double().cpu().numpy()
         for name, value in rows.items():
             member.records.setdefault(name, []).append(value)
-
-
-def _hinge(m: np.ndarray) -> float:
-    """The hinge loss of margins, mean of max(0, 1 - m)."""
-    return float(np.maximum(1.0 - m, 0.0).mean())
-
-
-def _slope(path: HingePath) -> float:
-    """d loss / dt on a path where it is now."""
-    return float(-path.v[path.m < 1.0].sum() / path.n)
-
-
-def _dense(curve: np.ndarray, bend: float, start: float, end: float) -> np.ndarray:
-    """The loss along a step, (k, 2) times and losses.
-
-    The path has straight pieces because its kernel is that of the middle. A kernel linear
-    in time adds a parabola, of height ``bend``; the two ends are known from the net.
-    """
-    t = np.union1d(curve[:, 0], np.linspace(0.0, curve[-1, 0], 33))
-    share = t / t[-1]
-    loss = np.interp(t, curve[:, 0], curve[:, 1])
-    loss += (start - curve[0, 1]) * (1.0 - share) + (end - curve[-1, 1]) * share
-    return np.column_stack([t, loss + 4.0 * bend * share * (1.0 - share)])
-
-
-def _crossing(curve: np.ndarray, target: float) -> float:
-    """First time at which the loss of ``_dense`` falls to ``target``; its end if never."""
-    below = np.flatnonzero(curve[:, 1] <= target)
-    if not len(below):
-        return float(curve[-1, 0])
-    k = int(below[0])
-    if k == 0:
-        return float(curve[0, 0])
-    (t0, loss0), (t1, loss1) = curve[k - 1], curve[k]
-    return float(t0 + (loss0 - target) / (loss0 - loss1) * (t1 - t0))
