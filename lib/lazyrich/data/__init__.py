@@ -3,6 +3,11 @@
 from lazyrich.data.catalogue import MissingData, fetch, load_text, sources
 from lazyrich.data.dataset import Dataset, load
 from lazyrich.data.embedding import inverse_stereographic, stereographic
+from lazyrich.data.frequency import (
+    high_frequency_noise,
+    low_frequency,
+    low_frequency_energy,
+)
 from lazyrich.data.synthetic import (
     gaussian,
     linear_teacher,
@@ -20,10 +25,13 @@ __all__ = [
     "Principal",
     "fetch",
     "gaussian",
+    "high_frequency_noise",
     "inverse_stereographic",
     "linear_teacher",
     "load",
     "load_text",
+    "low_frequency",
+    "low_frequency_energy",
     "neuron_teacher",
     "principal_components",
     "sources",

@@ -1,0 +1,80 @@
+r"""Random features and tangent features: the two halves of a linearised two-layer net.
+
+To first order in its parameters a net f(x) = sum_i a_i phi(<w_i, x>) moves within
+
+    F_RF = { sum_i a_i phi(<w_i, x>) },             N parameters,
+    F_NT = { sum_i <a_i, x> phi'(<w_i, x>) },       N d parameters,
+
+with the w_i where they were drawn (mdl2022, Sec. 5; [ghorbani2021]). Both are linear
+models; with the factor N^(-1/2) below their Gram matrices have a limit as N grows, the
+kernels of ``feature_kernels``. "NT" names the second half alone, not the tangent space.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.kernels.relu import relu_ntk
+
+Pointwise = Callable[[Tensor], Tensor]
+
+
+def random_features(x: Tensor, w: Tensor, phi: Pointwise = torch.relu) -> Tensor:
+    """Features phi(<w_i, x>) / sqrt(N) of inputs x (n, d) and weights w (N, d): (n, N).
+
+    Raises:
+        TypeError, ValueError: x or w is no matrix, or they do not fit.
+    """
+    _check(x, w)
+    return phi(x @ w.mT) / math.sqrt(len(w))
+
+
+def tangent_features(x: Tensor, w: Tensor, slope: Pointwise | None = None) -> Tensor:
+    """Features x_a phi'(<w_i, x>) / sqrt(N), neuron by neuron: shape (n, N d).
+
+    Args:
+        x: inputs (n, d).
+        w: weights (N, d).
+        slope: phi'; by default that of the ReLU, which is zero at zero.
+
+    Raises:
+        TypeError, ValueError: x or w is no matrix, or they do not fit.
+    """
+    _check(x, w)
+    u = x @ w.mT
+    gate = (u > 0).to(x) if slope is None else slope(u)
+    return (gate[:, :, None] * x[:, None, :]).flatten(1) / math.sqrt(len(w))
+
+
+def feature_kernels(x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Kernels of both classes for infinitely many ReLU features with w ~ N(0, I).
+
+    With phi the angle between x and x' these are the arc-cosine kernels [cho2009]
+
+        k_RF = |x||x'| (sin(phi) + (pi - phi) cos(phi)) / (2 pi),
+        k_NT = <x, x'> (pi - phi) / (2 pi);
+
+    for weights uniform on the unit sphere divide by d. They are the two terms of the
+    tangent kernel of one hidden layer, in the units of the features.
+
+    Args:
+        x: inputs (n, d).
+        y: second set (m, d); ``None`` means ``x``.
+
+    Returns:
+        k_RF and k_NT, (n, m) each.
+
+    Raises:
+        TypeError, ValueError: as ``relu_ntk``.
+    """
+    sigma, theta = relu_ntk(x, y, depth=2)
+    d = x.shape[-1]
+    return d * sigma, d * (theta - sigma)
+
+
+def _check(x: Tensor, w: Tensor) -> None:
+    check.tensor("x", x, ndim=2)
+    check.tensor("w", w, shape=(None, x.shape[1]), like=x)

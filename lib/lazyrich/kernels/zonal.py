@@ -1,0 +1,348 @@
+r"""Feature models on the sphere with infinitely many examples, exactly.
+
+Inputs are uniform on the sphere of radius sqrt(d), neurons sit at unit vectors w_i. The
+function x -> phi(<w, x>) depends on one angle (it is zonal); with t = <w, x> / sqrt(d),
+
+    phi(sqrt(d) t) = sum_k s_k sqrt(N_k) P_k(t),
+
+where P_k is the Gegenbauer (Legendre) polynomial of dimension d with P_k(1) = 1 and N_k
+the number of harmonics of degree k. By the formula of Funk and Hecke the second moments
+of the features, averaged over the sphere, fall apart by degree:
+
+    U = sum_k U_k,
+    random features    U_k(w, w') = s_k^2 P_k(<w, w'>),
+    tangent features   U_k(w, w') = grad_w grad_w'^T [s_k(|w|) s_k(|w'|) P_k].
+
+The best fit in the span of the features then leaves of a harmonic of degree k, averaged
+over all of them, the share
+
+    error_k = 1 - tr(U^-1 U_k) / N_k ,
+
+without any sample. Two consequences: sum_k N_k (1 - error_k) is the number of features,
+each direction in function space costs one; and a neuron phi*(<w*, x>) with uniform w*
+is fitted up to sum_k s*_k^2 error_k.
+
+Refs: [ghorbani2021] for the model, [muller1966] for the polynomials.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import linalg, special
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+_NODES = 400
+
+
+def harmonics(d: int, degrees: int) -> np.ndarray:
+    """Numbers N_k of independent spherical harmonics of degree 0 ... degrees in R^d.
+
+    Raises:
+        ValueError: d < 3, or a negative degree.
+    """
+    _check_dimension(d)
+    if degrees < 0:
+        raise ValueError(f"degrees must not be negative, got {degrees}")
+    k = np.arange(degrees + 1)
+    # Products of exact integers in floating point; 1 in degree 0.
+    return (2 * k + d - 2) / (d - 2) * special.binom(k + d - 3, d - 3)
+
+
+def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
+    """P_0 ... P_degrees at t, with P_k(1) = 1: shape (degrees + 1, *t.shape).
+
+    Orthogonal for the law of one coordinate of a uniform point on the sphere of R^d,
+    with mean square 1 / N_k.
+    """
+    _check_dimension(d)
+    t = np.asarray(t, dtype=float)
+    found = np.ones((degrees + 1, *t.shape))
+    if degrees:
+        found[1] = t
+    for k in range(1, degrees):
+        found[k + 1] = ((2 * k + d - 2) * t * found[k] - k * found[k - 1]) / (k + d - 2)
+    return found
+
+
+def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Quadrature for the law of t = <w, x> / |x|, x uniform on a sphere of R^d.
+
+    Exact to rounding for functions that are smooth between the ``breaks``.
+
+    Args:
+        d: dimension, at least 3.
+        breaks: values of t where the integrand has kinks or jumps.
+
+    Returns:
+        nodes t and weights that sum to one.
+    """
+    _check_dimension(d)
+    inside = [b for b in np.atleast_1d(np.asarray(breaks, dtype=float)) if abs(b) < 1]
+    edges = np.sort(np.arccos(np.concatenate(([-1.0, 1.0], inside))))
+    node, weight = special.roots_legendre(_NODES)
+    angle = np.concatenate(
+        [
+            (b + a) / 2 + (b - a) / 2 * node
+            for a, b in zip(edges, edges[1:], strict=False)
+        ]
+    )
+    weights = np.concatenate(
+        [(b - a) / 2 * weight for a, b in zip(edges, edges[1:], strict=False)]
+    )
+    weights = weights * np.sin(angle) ** (d - 2)
+    return np.cos(angle), weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class Zonal:
+    r"""A neuron on the sphere of radius sqrt(d), expanded in Gegenbauer polynomials.
+
+    Attributes:
+        d: dimension of the inputs.
+        s: coefficients s_0 ... s_K; sum of s^2 = E phi^2 less a tail.
+        radial: coefficients of u phi'(u), which are d s_k(|w|) / d|w| at |w| = 1.
+        square: E phi(u)^2.
+        slope_square: E phi'(u)^2.
+        radial_square: E [u phi'(u)]^2.
+    """
+
+    d: int
+    s: np.ndarray
+    radial: np.ndarray
+    square: float
+    slope_square: float
+    radial_square: float
+
+    @property
+    def degrees(self) -> int:
+        """Highest degree K of the expansion."""
+        return len(self.s) - 1
+
+    @property
+    def multiplicity(self) -> np.ndarray:
+        """N_0 ... N_K."""
+        return harmonics(self.d, self.degrees)
+
+    def tail(self, degree: int) -> float:
+        """Share of E phi^2 beyond ``degree``: what a fit of that degree leaves."""
+        return float(1 - (self.s[: degree + 1] ** 2).sum() / self.square)
+
+
+def zonal_expansion(
+    d: int, phi: Function, slope: Function, breaks: ArrayLike = (), degrees: int = 60
+) -> Zonal:
+    """Expand u -> phi(u), u = <w, x> with |w| = 1 and |x| = sqrt(d).
+
+    Args:
+        d: dimension, at least 3.
+        phi, slope: the activation and its derivative, on arrays.
+        breaks: values of u where phi has kinks.
+        degrees: highest degree kept. Higher ones enter the moments of different neurons
+            with a factor P_k(cosine), and those of one neuron exactly.
+
+    Raises:
+        ValueError: d < 3, or a negative degree.
+    """
+    root = math.sqrt(d)
+    t, weights = coordinate_rule(d, np.atleast_1d(np.asarray(breaks, float)) / root)
+    u = root * t
+    basis = np.sqrt(harmonics(d, degrees))[:, None] * gegenbauer(t, d, degrees)
+    value, gate = phi(u), slope(u)
+
+    def mean(function: np.ndarray) -> float:
+        return float(weights @ function)
+
+    return Zonal(
+        d,
+        basis @ (weights * value),
+        basis @ (weights * u * gate),
+        mean(value**2),
+        mean(gate**2),
+        mean((u * gate) ** 2),
+    )
+
+
+def relu_expansion(d: int, shift: float = 0.0, degrees: int = 60) -> Zonal:
+    """The expansion of max(u - shift, 0).
+
+    Without a shift the odd coefficients from degree 3 on vanish, and such harmonics
+    cannot be fitted however many features there are.
+    """
+    return zonal_expansion(
+        d,
+        lambda u: np.maximum(u - shift, 0.0),
+        lambda u: (u > shift).astype(float),
+        [shift],
+        degrees,
+    )
+
+
+@dataclass(frozen=True)
+class SphereMoments:
+    """Second moments of N neurons' features over the sphere, and what the fit leaves.
+
+    Attributes:
+        kind: ``"rf"`` for random features, ``"nt"`` for tangent features.
+        w: unit weights (N, d).
+        neuron: the expansion.
+        inverse: U^-1, (N, N) or (N d, N d).
+    """
+
+    kind: str
+    w: np.ndarray
+    neuron: Zonal
+    inverse: np.ndarray
+
+    @property
+    def n_features(self) -> int:
+        """Number of features: N or N d."""
+        return len(self.inverse)
+
+    def degree_errors(self, degrees: int) -> np.ndarray:
+        """Mean share of a harmonic of degree 0 ... degrees that the best fit leaves."""
+        part = _rf_part if self.kind == "rf" else _nt_part
+        cosines = self.w @ self.w.T
+        tables = _tables(cosines, self.neuron.d, degrees)
+        count = harmonics(self.neuron.d, degrees)
+        parts = (
+            part(self.w, cosines, self.neuron, tables, k) for k in range(degrees + 1)
+        )
+        fitted = np.array([(self.inverse * moment).sum() for moment in parts])
+        return 1 - fitted / count
+
+    def neuron_error(self, target: Zonal, degrees: int | None = None) -> float:
+        """Share of E phi*^2 that is left of a neuron ``target``, on average over its
+        direction; from the degrees up to ``degrees``, beyond which nothing is fitted.
+        """
+        top = target.degrees if degrees is None else degrees
+        errors = self.degree_errors(top)
+        fitted = (target.s[: top + 1] ** 2 * (1 - errors)).sum()
+        return float(1 - fitted / target.square)
+
+
+def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
+    """The moments of ``"rf"`` or ``"nt"`` features at unit weights w (N, d), inverted.
+
+    Time N^3/3 or (N d)^3/3. All degrees of the expansion enter; what is beyond them is
+    kept where the two neurons are one.
+
+    Raises:
+        ValueError: unknown kind, weights of another shape or length, or moments that
+            are singular: two equal neurons, or more features than dimensions.
+    """
+    if kind not in ("rf", "nt"):
+        raise ValueError(f"kind must be 'rf' or 'nt', got {kind!r}")
+    w = np.asarray(w, dtype=float)
+    if w.ndim != 2 or w.shape[1] != neuron.d:
+        raise ValueError(f"w must have shape (N, {neuron.d}), got {w.shape}")
+    if not np.allclose((w**2).sum(1), 1.0):
+        raise ValueError("w must hold unit vectors, as rows")
+    total = _total(kind, w, neuron)
+    try:
+        factor = linalg.cholesky(total, lower=True, overwrite_a=True)
+    except linalg.LinAlgError as error:
+        raise ValueError(f"w must give independent features: {error}") from None
+    potri = linalg.get_lapack_funcs("potri", (factor,))
+    inverse, _ = potri(factor, lower=True, overwrite_c=True)
+    below = np.tril(inverse, -1)
+    return SphereMoments(kind, w, neuron, below + below.T + np.diag(np.diag(inverse)))
+
+
+def _tables(
+    cosines: np.ndarray, d: int, degrees: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """P_k and its first two derivatives at the cosines, k = 0 ... degrees."""
+    p = gegenbauer(cosines, d, degrees)
+    first, second = np.zeros_like(p), np.zeros_like(p)
+    # P_k' is a multiple of the polynomial of degree k - 1 in dimension d + 2.
+    for table, times in ((first, 1), (second, 2)):
+        if degrees >= times:
+            lower = gegenbauer(cosines, d + 2 * times, degrees - times)
+            for k in range(times, degrees + 1):
+                table[k] = _slope_at_one(k, d, times) * lower[k - times]
+    return p, first, second
+
+
+def _slope_at_one(k: int, d: int, times: int) -> float:
+    """The derivative of P_k at one, taken once or twice."""
+    value = k * (k + d - 2) / (d - 1)
+    return value if times == 1 else value * (k - 1) * (k + d - 1) / (d + 1)
+
+
+def _rf_part(
+    w: np.ndarray, cosines: np.ndarray, neuron: Zonal, tables: tuple, k: int
+) -> np.ndarray:
+    return neuron.s[k] ** 2 * tables[0][k]
+
+
+def _nt_part(
+    w: np.ndarray, cosines: np.ndarray, neuron: Zonal, tables: tuple, k: int
+) -> np.ndarray:
+    """U_k of the tangent features: the mixed gradient of s_k(|w|) s_k(|w'|) P_k."""
+    a, b = neuron.radial[k], neuron.s[k]
+    p, first, second = (table[k] for table in tables)
+    return _assemble(
+        w, cosines, a * a * p, a * b * first, b * b * first, b * b * second
+    )
+
+
+def _assemble(
+    w: np.ndarray, cosines: np.ndarray,
+    radial: np.ndarray, mixed: np.ndarray, first: np.ndarray, second: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Blocks (d, d) of all pairs of neurons, as one matrix (N d, N d).
+
+    With v = w' - cos w and v' = w - cos w' (the parts of each weight across the other),
+    radial w w'^T + mixed (w v'^T + v w'^T) + second v v'^T + first (I - w'w'^T - w v'^T).
+    In terms of w and w' every block is a combination of five matrices.
+    """
+    rho = cosines
+    here_there = radial - 2 * rho * mixed + rho**2 * second + rho * first  # w w'^T
+    there_here = second  # w' w^T
+    here_here = mixed - rho * second - first  # w w^T
+    there_there = mixed - rho * second - first  # w' w'^T
+    n, d = w.shape
+    blocks = np.zeros((n, d, n, d))
+    blocks += np.einsum("ij,ia,jb->iajb", here_there, w, w)
+    blocks += np.einsum("ij,ja,ib->iajb", there_here, w, w)
+    blocks += np.einsum("ij,ia,ib->iajb", here_here, w, w)
+    blocks += np.einsum("ij,ja,jb->iajb", there_there, w, w)
+    a = np.arange(d)
+    blocks[:, a, :, a] += first
+    return blocks.reshape(n * d, n * d)
+
+
+def _total(kind: str, w: np.ndarray, neuron: Zonal) -> np.ndarray:
+    """The sum of all U_k, with the exact moments of a neuron with itself."""
+    d, n = neuron.d, len(w)
+    cosines = w @ w.T
+    s2, a2, ab = neuron.s**2, neuron.radial**2, neuron.s * neuron.radial
+    if kind == "rf":
+        total = np.zeros_like(cosines)
+        p, before = np.ones_like(cosines), np.zeros_like(cosines)
+        for k in range(neuron.degrees + 1):
+            total += s2[k] * p
+            p, before = ((2 * k + d - 2) * cosines * p - k * before) / (k + d - 2), p
+        total[np.arange(n), np.arange(n)] = neuron.square
+        return total
+    p, first, second = _tables(cosines, d, neuron.degrees)
+    blocks = _assemble(
+        w, cosines,
+        np.tensordot(a2, p, 1), np.tensordot(ab, first, 1),
+        np.tensordot(s2, first, 1), np.tensordot(s2, second, 1),
+    ).reshape(n, d, n, d)  # fmt: skip
+    across = (d * neuron.slope_square - neuron.radial_square) / (d - 1)
+    along = neuron.radial_square
+    for i in range(n):
+        outer = np.outer(w[i], w[i])
+        blocks[i, :, i, :] = along * outer + across * (np.eye(d) - outer)
+    return blocks.reshape(n * d, n * d)
+
+
+def _check_dimension(d: int) -> None:
+    if d < 3:
+        raise ValueError(f"d must be at least 3, got {d}")
