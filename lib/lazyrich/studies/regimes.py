@@ -290,10 +290,12 @@ def largest_step(
     alpha: Tensor,
     **options: Any,
 ) -> Tensor:
-    """The largest constant step, within a factor of two, with which descent still fits.
+    """The largest stable step, within a factor of two: the data are fitted with it.
 
-    The search halves from twice the limit of the frozen kernel, 2 n / (lambda_max max
-    l''). In the feature regime the limit is far below it: the kernel inflates.
+    The search halves from the limit of the frozen kernel, 2 n / (lambda_max max l'').
+    (Beyond it a lazy net oscillates, though it may still fit: with separable data a
+    linear model and a hinge, the perceptron, fits at any step.) In the feature regime
+    the largest step is far below, because the kernel inflates.
 
     Args:
         net, w, x, y, alpha, options: as of ``descend``.
@@ -305,7 +307,7 @@ def largest_step(
         RuntimeError: no step down to a fraction 2^-40 fits.
     """
     top = torch.linalg.eigvalsh(ntk(net, w, x))[:, -1]
-    dt = 4.0 * len(x) / (top * SOFT_HINGE_SHARPNESS / 4.0)
+    dt = 2.0 * len(x) / (top * SOFT_HINGE_SHARPNESS / 4.0)
     left_over = torch.arange(len(alpha))
     for _ in range(40):
         some = {name: value[left_over] for name, value in w.items()}
@@ -353,7 +355,7 @@ DESCENT_PAPER = {**PAPER_SETTINGS, "h": 1000}
 DESCENT = sweeps.register(
     sweeps.Study(
         name="large_steps",
-        title="Gradient descent at half the largest step that fits, at both ends",
+        title="Gradient descent at half the largest stable step, at both ends",
         version=1,
         scales={
             "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
