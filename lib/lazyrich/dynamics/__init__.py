@@ -2,7 +2,9 @@
 
 from lazyrich.dynamics.frozen import frozen_flow
 from lazyrich.dynamics.function_space import KernelFlow, kernel_flow
+from lazyrich.dynamics.hinge_flow import frozen_movement, hinge_flow
 from lazyrich.dynamics.hinge_path import hinge_path
+from lazyrich.dynamics.impulse import impulse_flow
 from lazyrich.dynamics.linear import (
     LinearFlow,
     data_force,
@@ -32,8 +34,11 @@ __all__ = [
     "WeightFlow",
     "data_force",
     "frozen_flow",
+    "frozen_movement",
     "gradient_flow",
+    "hinge_flow",
     "hinge_path",
+    "impulse_flow",
     "kernel_flow",
     "linear_flow",
     "linear_velocity",

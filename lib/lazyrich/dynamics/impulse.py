@@ -73,7 +73,7 @@ def impulse_flow(
     y: Tensor,
     alpha: float | Tensor | Sequence[float],
     *,
-    tolerance: float = 0.01,
+    tolerance: float = 0.02,
     stop_loss: float = 0.0,
     max_steps: int = 10_000,
     max_time: float = math.inf,
@@ -139,16 +139,13 @@ def impulse_flow(
     every = check.positive_int("checkpoint_every", checkpoint_every)
     system = Weights(net, w, members, scales, x, x_test, observe or {})
     f = system.evaluate(system.view(system.start(0).unsqueeze(0)))[0]
-    if kernel is None and not _knows_factors(net, system, f[0]):
-        raise ValueError(
-            f"kernel must be given for {type(net).__name__}, which is no chain with "
-            "tangent_factors, got None; kernels.ntk fits any net"
-        )
     if f.shape[1:] != y.shape:
         raise ValueError(
             f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
             f"got {tuple(y.shape)}"
         )
+    if kernel is None:
+        chain_kernel(net, system)
     queue = _Queue(checkpoint, every, y)
     with torch.no_grad(), one_thread():
         for index in range(system.members):
@@ -179,13 +176,21 @@ def _state(member: Member) -> Tensor:
     return member.state
 
 
-def _knows_factors(net: Any, system: Weights, f: Tensor) -> bool:
-    """Whether the factors of a net tell its outputs, so that nothing else is needed."""
-    if not hasattr(net, "tangent_factors"):
-        return False
+def chain_kernel(net: Any, system: Weights) -> Kernel:
+    """The kernel of a net whose factors tell its outputs, so that nothing else is needed.
+
+    Raises:
+        ValueError: the net is no such chain.
+    """
     w = system.view(system.start(0).unsqueeze(0))
-    factors = net.tangent_factors(w, system.x)
-    return is_chain(w, factors) and torch.allclose(chain_outputs(w, factors), f)
+    if hasattr(net, "tangent_factors"):
+        factors, f = net.tangent_factors(w, system.x), system.evaluate(w, {})[0]
+        if is_chain(w, factors) and torch.allclose(chain_outputs(w, factors), f[0]):
+            return lambda net, w, x: layerwise_gram(net.tangent_factors(w, x))
+    raise ValueError(
+        f"kernel must be given for {type(net).__name__}, which is no chain with "
+        "tangent_factors, got None; kernels.ntk fits any net"
+    )
 
 
 class _Queue:
@@ -203,7 +208,7 @@ class _Queue:
         index = run.member.index
         if index in self._saved.get("active", np.empty(0, int)).tolist():
             member = Member.from_arrays(index, self._saved, run.y)
-            run.resume(member, self._saved["sliding"])
+            run.resume(member, self._saved["sliding"], bool(self._saved["rejected"]))
 
     def tried(self, run: "_Run") -> None:
         self.tries += 1
@@ -214,6 +219,7 @@ class _Queue:
             "done": np.array(sorted(self.done), dtype=np.int64),
             "active": np.array([run.member.index], dtype=np.int64),
             "sliding": run.now.sliding,
+            "rejected": np.array(run.rejected),
         }
         for member in (*self.done.values(), run.member):
             arrays |= member.as_arrays()
@@ -394,15 +400,15 @@ class _Run:
         member = self.member = Member(index)
         member.loss = member.loss_start = _hinge(self.now.m)
         member.t_level = [math.nan] * len(settings.levels)
-        self._smooth, self._rejected = True, False
+        self._smooth, self.rejected = True, False
         if not math.isfinite(member.loss):
             member.status = Status.DIVERGED
             member.reason = "the outputs are not finite at t = 0"
         self._record()
 
-    def resume(self, member: Member, sliding: np.ndarray) -> None:
+    def resume(self, member: Member, sliding: np.ndarray, rejected: bool) -> None:
         """Go on from a state between two steps; see ``_Queue.tried``."""
-        self.member, self._smooth = member, False
+        self.member, self._smooth, self.rejected = member, False, rejected
         self.now = _Point(self, _state(member).unsqueeze(0))
         self.now.sliding = sliding
 
@@ -493,7 +499,9 @@ class _Run:
         dt = min(member.dt, settings.max_time - member.t)
         member.tries += 1
         tried = self._try(dt)
-        if isinstance(tried, float):  # the length at which the loss gets where we stop
+        if isinstance(
+            tried, float | int
+        ):  # the length at which the loss gets where we stop
             member.dt = tried
         elif tried is None:
             member.dt = _SHRINK * dt
@@ -504,9 +512,9 @@ class _Run:
                 (settings.tolerance / max(errors[1], 1e-300)) ** (1 / 3),
             )
             accept = max(errors) <= settings.tolerance
-            most = 1.0 if self._rejected or not accept else _GROW
+            most = 1.0 if self.rejected or not accept else _GROW
             member.dt = dt * min(max(factor, _SHRINK), most)
-            self._rejected = not accept
+            self.rejected = not accept
             if accept:
                 self._take(point, dt, along.crossing)
                 return

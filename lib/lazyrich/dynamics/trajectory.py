@@ -1,7 +1,10 @@
 """What a flow returns: curves on a log-spaced clock, times, and how each member ended."""
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,3 +94,58 @@ class Trajectory:
     def fitted(self) -> Tensor:
         """(m,) whether the member ended by itself."""
         return torch.tensor([status is Status.FITTED for status in self.status])
+
+
+def interleave(
+    parts: Sequence[tuple[Sequence[int], Trajectory]], settings: dict[str, Any]
+) -> Trajectory:
+    """One trajectory from several, that hold different members of one ensemble.
+
+    Args:
+        parts: each with the places of its members in the whole.
+        settings: of the whole.
+    """
+    first = parts[0][1]
+    total = sum(len(places) for places, _ in parts)
+    longest = max(part.t.shape[1] for _, part in parts)
+
+    def joined(pick: Any, curve: bool) -> Any:
+        whole = None
+        for places, part in parts:
+            value = pick(part)
+            if value is None:
+                return None
+            shape = (total, longest, *value.shape[2:]) if curve else (
+                total, *value.shape[1:]
+            )  # fmt: skip
+            if whole is None:
+                fill = math.nan if value.dtype.is_floating_point else 0
+                whole = torch.full(shape, fill, dtype=value.dtype, device=value.device)
+            at = torch.as_tensor(places, device=value.device)
+            if curve:
+                whole[at, : value.shape[1]] = value
+            else:
+                whole[at] = value
+        return whole
+
+    curves = {"t", "loss", "F", "F_test", "weight_change", "output_change"}
+    found: dict[str, Any] = {}
+    for name in (each.name for each in fields(Trajectory)):
+        if name in ("levels", "settings"):
+            continue
+        value = getattr(first, name)
+        if name in ("status", "reason"):
+            words = {
+                place: word
+                for places, part in parts
+                for place, word in zip(places, getattr(part, name), strict=True)
+            }
+            found[name] = tuple(words[k] for k in range(total))
+        elif isinstance(value, dict):
+            found[name] = {
+                key: joined(lambda p, n=name, k=key: getattr(p, n)[k], name != "w")
+                for key in value
+            }
+        else:
+            found[name] = joined(lambda p, n=name: getattr(p, n), name in curves)
+    return Trajectory(levels=first.levels, settings=settings, **found)
