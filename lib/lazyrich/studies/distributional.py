@@ -158,14 +158,12 @@ def first_variation(seed: int = 0, step: float = 1e-4) -> float:
     worst = 0.0
     for k in range(5):
         model = toy(alpha=0.5 + k)
-        theta, other = (gaussian_particles(h, 4, seed + k) for h in (20, 35))
+        theta = gaussian_particles(20, 4, seed + k)
+        other = gaussian_particles(35, 4, seed + 100 + k)
         both = torch.cat((theta, other))
 
         def risk(s: float, model: MeanField = model, both: Tensor = both) -> Tensor:
-            mass = torch.cat(
-                (torch.full((20,), (1 - s) / 20), torch.full((35,), s / 35))
-            )
-            return model.risk(both, mass.to(F64))
+            return model.risk(both, _mixture(1 - s, 35, 20))
 
         found = (risk(step) - risk(-step)) / (2 * step)
         psi = model.potential(both, model.residual(theta))
@@ -226,6 +224,18 @@ def _lone_bump() -> MeanField:
     unit = line().unit
     bump, _ = unit.pullback(x, torch.zeros(1, 1, dtype=F64))
     return MeanField(unit, x, bump[0])
+
+
+def two_paths(share: np.ndarray, start: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Risk between one bump at ``start`` and one at the target, along their mixture and
+    along the geodesic; in units of the risk far away."""
+    model = _lone_bump()
+    s = torch.from_numpy(share)
+    both = torch.tensor([[start], [0.0]], dtype=F64)
+    mixed = model.risk(both.expand(len(s), -1, -1), torch.stack((1 - s, s), dim=-1))
+    moved = model.risk((start * (1 - s)).reshape(-1, 1, 1))
+    far = model.risk(torch.full((1, 1), 8.0, dtype=F64))
+    return (mixed / far).numpy(), (moved / far).numpy()
 
 
 def displacement(h: int = 200, time: float = 200.0) -> dict[str, float]:
