@@ -118,12 +118,8 @@ def _member(w: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
 
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
-    settings = scale.settings
-    h, L = (
-        int(member.get("h", settings.get("h", 0))),
-        int(member.get("L", settings.get("L", 0))),
-    )
-    n = settings["n_train"]
+    settings = {**scale.settings, **member}
+    h, L, n = settings["h"], settings["L"], settings["n_train"]
     flop = 6.0 * n * ((L - 1) * h * h + (settings["d"] + 1) * h)
     tries = 3000.0 * 0.1 / settings["max_output_change"]
     return tries * (2e-4 + flop / 3e10 + 8e-9 * n * h * L)
