@@ -65,7 +65,7 @@ def depths(table: xr.Dataset) -> Figure:
     for axis in (left, right):
         axis.set_xscale("log")
         axis.set_xlabel(_MF)
-    right.legend()
+    left.legend()
     return figure
 
 
@@ -73,12 +73,15 @@ def student(table: xr.Dataset) -> Figure:
     """Test loss of students against alpha: tasks in grey, their mean in front."""
     figure, axes = new(1, 1)
     axis = axes[0, 0]
-    alpha = table["alpha"].values
+    alpha, least = table["alpha"].values, float(table["test_loss"].min())
     for seed in table["seed"].values:
         axis.plot(alpha, table["test_loss"].sel(seed=seed), color="0.6", lw=0.8)
     _bars(axis, alpha, table["test_loss"], 0, "mean")
     axis.set_xscale("log")
     axis.set_yscale("log")
+    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if t > 0.5 * least]
+    axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(r"$\alpha$")
     axis.set_ylabel("test loss / variance of the target")
     return figure
