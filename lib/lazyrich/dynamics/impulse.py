@@ -300,7 +300,7 @@ class _Along:
     """The loss along a step, for the times at which it crosses a level.
 
     Margins are straight between kinks because the kernel is that of the middle. A kernel
-    linear in time adds a parabola to each; the two ends are known from the net.
+    linear in time adds a parabola to each, until it gets to the margin; the two ends are known from the net.
 
     Args:
         kinks: times from 0 to the end of the step, and margins there.
@@ -319,6 +319,9 @@ class _Along:
         self.m = np.stack([m for _, m in kinks])
         self.start, self.bend = before - self.m[0], bend
         self.end = np.zeros_like(before)  # as predicted, until the net was asked
+        # from where it reaches the margin, a pattern has other forces upon it
+        reached = np.where(self.m[0] < 1.0, self.m >= 1.0, self.m <= 1.0)
+        self.until = np.where(reached.any(0), self.t[reached.argmax(0)], math.inf)
 
     def loss(self, t: np.ndarray) -> np.ndarray:
         k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, len(self.t) - 2)
@@ -327,7 +330,8 @@ class _Along:
         share = (t / self.t[-1])[:, None]
         m = self.m[k] * (1.0 - piece) + self.m[k + 1] * piece
         m += self.start * (1.0 - share) + self.end * share
-        m += self.bend * (self.t[-1] * share * (1.0 - share))
+        bent = t[:, None] < self.until
+        m += self.bend * bent * (self.t[-1] * share * (1.0 - share))
         return np.maximum(1.0 - m, 0.0).mean(1)
 
     def crossing(self, target: float) -> float:
