@@ -214,6 +214,27 @@ class SphereMoments:
         fitted = np.array([(self.inverse * moment).sum() for moment in parts])
         return 1 - fitted / count
 
+    def harmonic_error(self, degree: int, at_neurons: np.ndarray) -> float:
+        """Share of one harmonic Y that the best fit by random features leaves.
+
+        Args:
+            degree: of Y.
+            at_neurons: its values in the directions w_i, (N,), for E Y^2 = 1; its
+                moments with the neurons are s_k / sqrt(N_k) times these.
+
+        Raises:
+            ValueError: tangent features, or another number of values.
+        """
+        if self.kind != "rf":
+            raise ValueError(f"kind must be 'rf' here, got {self.kind!r}")
+        values = np.asarray(at_neurons, dtype=float)
+        if values.shape != (len(self.w),):
+            raise ValueError(
+                f"at_neurons must hold {len(self.w)} values, got shape {values.shape}"
+            )
+        v = self.neuron.s[degree] / np.sqrt(self.neuron.multiplicity[degree]) * values
+        return float(1 - v @ self.inverse @ v)
+
     def neuron_error(self, target: Zonal, degrees: int | None = None) -> float:
         """Share of E phi*^2 that is left of a neuron ``target``, on average over its
         direction; from the degrees up to ``degrees``, beyond which nothing is fitted.
@@ -246,7 +267,7 @@ def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
         factor = linalg.cholesky(total, lower=True, overwrite_a=True)
     except linalg.LinAlgError as error:
         raise ValueError(f"w must give independent features: {error}") from None
-    potri = linalg.get_lapack_funcs("potri", (factor,))
+    (potri,) = linalg.get_lapack_funcs(("potri",), (factor,))
     inverse, _ = potri(factor, lower=True, overwrite_c=True)
     below = np.tril(inverse, -1)
     return SphereMoments(kind, w, neuron, below + below.T + np.diag(np.diag(inverse)))

@@ -226,30 +226,32 @@ def monomials(x: Tensor, degrees: int) -> Tensor:
     return x[:, :degrees].cumprod(1) / torch.from_numpy(np.sqrt(mean))
 
 
-def sampled_errors(
-    kind: str, w: np.ndarray, shift: float, n: int, degrees: int, seed: int = 0
-) -> np.ndarray:
-    """Test errors of least squares on n examples, monomial by monomial.
+def against_samples(
+    n_neurons: int, neuron: Zonal, n: int, degrees: int, shift: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Test errors of least squares on n examples beside the errors at n = infinity, for
+    x_1, x_1 x_2, ... and random features max(u - shift, 0).
 
-    A tiny ridge, 1e-9 of the mean eigenvalue, guards the solve. The error is that of the
-    population fit times about n / (n - number of features).
+    On n examples the error is larger by about n / (n - number of features). Both are
+    shares of the mean square of the target, (degrees,).
     """
+    d = neuron.d
+    w = unit_neurons(n_neurons, d, seed)
     weights = torch.from_numpy(w)
-    features = random_features if kind == "rf" else tangent_features
-    if kind == "rf":
-        act = (lambda u: torch.relu(u - shift),)
-    else:
-        act = (lambda u: (u > shift).to(u),)
-    x, x_test = (
-        data.sphere(n, w.shape[1], seed),
-        data.sphere(4000, w.shape[1], -seed - 1),
-    )
-    phi, y = features(x, weights, *act), monomials(x, degrees)
-    gram = phi.mT @ phi
-    gram.diagonal().add_(1e-9 * float(gram.diagonal().mean()))
-    readout = torch.cholesky_solve(phi.mT @ y, torch.linalg.cholesky(gram))
-    wrong = features(x_test, weights, *act) @ readout - monomials(x_test, degrees)
-    return wrong.square().mean(0).numpy()
+
+    def phi(u: Tensor) -> Tensor:
+        return torch.relu(u - shift)
+
+    x, x_test = data.sphere(n, d, seed), data.sphere(50_000, d, -seed - 1)
+    features = random_features(x, weights, phi)
+    readout = torch.linalg.lstsq(features, monomials(x, degrees)).solution
+    target = monomials(x_test, degrees)
+    wrong = random_features(x_test, weights, phi) @ readout - target
+    sampled = (wrong.square().mean(0) / target.square().mean(0)).numpy()
+    fit = sphere_moments("rf", w, neuron)
+    values = monomials(math.sqrt(d) * weights, degrees).numpy()
+    exact = [fit.harmonic_error(k + 1, values[:, k]) for k in range(degrees)]
+    return sampled, np.array(exact)
 
 
 def staircase(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lazyrich import data
 from lazyrich.core import rng
-from lazyrich.kernels import feature_kernels, kernel_predict, relu_ntk
+from lazyrich.kernels import feature_kernels, relu_ntk
 from lazyrich.studies import adam
 
 RIDGES = (1e-3, 1e-2, 1e-1)
@@ -25,7 +25,7 @@ RIDGES = (1e-3, 1e-2, 1e-1)
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "laptop": {
         "d": 100, "d0": 5, "n_train": 3000, "n_check": 500, "n_test": 2000, "h": 256,
-        "epochs": 60, "ratios": (1.0, 1.5, 2.0, 4.0), "seeds": (0, 1, 2),
+        "epochs": 60, "ratios": (1.0, 2.0, 4.0), "seeds": (0, 1, 2),
         "images": 3000, "images_check": 500, "images_test": 2000, "image_h": 512,
         "image_epochs": 12, "noise": (0.0, 1.0, 2.0, 3.0),
     },
@@ -127,15 +127,18 @@ def ridge_error(
         score: of outputs and targets, lower is better.
     """
     k_train, k_check, k_test = kernels
-    rows = torch.cat((k_check, k_test))
     size = float(k_train.diagonal().mean())
-    outputs = [
-        kernel_predict(k_train, rows, task.y, ridge=ridge * size, method="cholesky")
-        for ridge in RIDGES
-    ]
-    n = len(k_check)
-    best = min(outputs, key=lambda f: score(f[:n], task.y_check))
-    return score(best[n:], task.y_test)
+    eye = torch.eye(len(k_train)).to(k_train)
+    outputs = []
+    for ridge in RIDGES:
+        factor = torch.linalg.cholesky(k_train + ridge * size * eye)
+        weights = torch.cholesky_solve(task.y.reshape(len(task.y), -1), factor)
+        found = [
+            (k @ weights).reshape(len(k), *task.y.shape[1:]) for k in (k_check, k_test)
+        ]
+        outputs.append(found)
+    best = min(outputs, key=lambda f: score(f[0], task.y_check))
+    return score(best[1], task.y_test)
 
 
 def mean_square(outputs: Tensor, targets: Tensor) -> float:
