@@ -56,10 +56,14 @@ def slope_in_width(widths: Sequence[int], errors: np.ndarray, name: str) -> Slop
     x = np.log(np.asarray(widths, dtype=float))
 
     def statistic(sample: np.ndarray) -> float:
-        rms = np.sqrt((sample**2).mean(0))
-        return float(np.polyfit(x, np.log(rms), 1)[0])
+        return float(np.polyfit(x, np.log(over_seeds(sample.T)), 1)[0])
 
     return bootstrap(np.ascontiguousarray(errors.T), statistic, name)
+
+
+def over_seeds(errors: np.ndarray) -> np.ndarray:
+    """Root mean square over the seeds on the last axis."""
+    return np.sqrt((errors**2).mean(-1))
 
 
 # ------------------------------------------------------------------- residual dynamics
