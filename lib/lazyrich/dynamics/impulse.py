@@ -300,7 +300,8 @@ class _Along:
     """The loss along a step, for the times at which it crosses a level.
 
     Margins are straight between kinks because the kernel is that of the middle. A kernel
-    linear in time adds a parabola to each, until it gets to the margin; the two ends are known from the net.
+    linear in time adds a parabola to each, until it gets to the margin; the two ends are
+    known from the net.
 
     Args:
         kinks: times from 0 to the end of the step, and margins there.

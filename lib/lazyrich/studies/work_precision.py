@@ -19,7 +19,6 @@ from torch import Tensor
 from lazyrich.dynamics import (
     StepRule,
     Trajectory,
-    hinge_path,
     impulse_flow,
     momentum_flow,
 )
@@ -59,7 +58,8 @@ class Solved:
 
     Attributes:
         scheme, tolerance: what was asked; for steps the bound on outputs.
-        t1, change: time to half the loss, relative change of the kernel at the end.
+        t1, t_tenth: times to half and to a tenth of the loss.
+        change: relative change of the kernel at the end.
         passes: passes through the network with derivatives.
         cpu: seconds of this process; no two runs agree on it.
         fitted: whether it got to the end.
@@ -70,6 +70,7 @@ class Solved:
     scheme: str
     tolerance: float
     t1: float
+    t_tenth: float
     change: float
     passes: int
     cpu: float
@@ -123,7 +124,7 @@ def solve(
     end = {name: value[0] for name, value in flow.w.items()}
     change = kernel_distance(ntk(net, end, x_kernel), ntk(net, w, x_kernel))
     return Solved(
-        scheme, tolerance, float(flow.t1), float(change), counted.passes, cpu,
+        scheme, tolerance, float(flow.t1), float(flow.time_to(0.1)), float(change), counted.passes, cpu,
         bool(flow.fitted), flow.t[0].numpy(), flow.loss[0].numpy(),
         flow.observed["work"][0].numpy(),
     )  # fmt: skip
@@ -144,22 +145,30 @@ def order(
     alpha: float,
     tolerances: Sequence[float],
     finest: float,
-    stop_loss: float = 0.5,
+    level: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Steps taken by impulses and the error of t1, for several tolerances.
+    """Steps taken by impulses, and the error of the time to a tenth of the loss.
 
     A scheme of order two has errors that fall as the square of the number of steps.
 
+    Args:
+        net, w, x, y, alpha: as in ``solve``.
+        tolerances: of the runs.
+        finest: that of the run they are compared with.
+        level: of the loss at which runs end, as a fraction of its start.
+
     Returns:
-        steps and relative errors of t1 against the run at tolerance ``finest``.
+        steps and relative errors, one for each of ``tolerances``.
     """
     found = [
-        impulse_flow(net, w, x, y, alpha, tolerance=each, stop_loss=stop_loss)
+        impulse_flow(
+            net, w, x, y, alpha, tolerance=each, stop_loss=level, levels=(level,)
+        )
         for each in (*tolerances, finest)
     ]
-    t1 = np.array([float(flow.t1) for flow in found])
+    times = np.array([float(flow.time_to(level)) for flow in found])
     steps = np.array([int(flow.steps) for flow in found[:-1]], dtype=float)
-    return steps, np.abs(t1[:-1] / t1[-1] - 1.0)
+    return steps, np.abs(times[:-1] / times[-1] - 1.0)
 
 
 @dataclass(frozen=True)
@@ -222,20 +231,3 @@ def kkt_violation(theta: Tensor, y: Tensor) -> dict[str, float]:
         box = max(box, float(outside))
     balance = float(np.abs(path.m - Q @ path.p / n).max())
     return {"rest": rest, "box": box, "balance": balance, "events": float(path.events)}
-
-
-def distance_to_frozen_end(
-    net: FullyConnected,
-    w: Mapping[str, Tensor],
-    x: Tensor,
-    y: Tensor,
-    alphas: Sequence[float],
-) -> np.ndarray:
-    """(alphas,) relative distance between t1 of impulses and of the frozen kernel.
-
-    The net tends to its kernel of the start as 1/alpha; the scheme does not disturb that
-    because it is exact there.
-    """
-    frozen = float(hinge_path(ntk(net, w, x), y, stop_loss=0.5).t1)
-    flows = impulse_flow(net, w, x, y, list(alphas), stop_loss=0.5)
-    return np.abs(flows.t1.numpy() / frozen - 1.0)
