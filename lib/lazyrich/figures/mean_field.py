@@ -219,7 +219,7 @@ def radial(
             _array(mass)[k] / np.diff(borders), borders, color=shades[k],
             lw=1.6, label=f"{time:g}", baseline=None,
         )  # fmt: skip
-    axes[0, 0].set_ylim(0, 6)
+    axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_xlabel("radius $|w|$")
     axes[0, 0].set_ylabel("density")
     axes[0, 0].legend(title="time $t$", fontsize=10)
