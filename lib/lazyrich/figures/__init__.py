@@ -1,7 +1,16 @@
 """Pictures: the style of all figures, and sliders that work on a static page."""
 
 from lazyrich.figures.phase_map import PhaseMap
-from lazyrich.figures.slider import Slider
+from lazyrich.figures.slider import Slider, Sliders
 from lazyrich.figures.style import alpha_bar, alpha_colours, new, style, use
 
-__all__ = ["PhaseMap", "Slider", "alpha_bar", "alpha_colours", "new", "style", "use"]
+__all__ = [
+    "PhaseMap",
+    "Slider",
+    "Sliders",
+    "alpha_bar",
+    "alpha_colours",
+    "new",
+    "style",
+    "use",
+]

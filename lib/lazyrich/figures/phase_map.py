@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from lazyrich.figures.slider import as_webp, data_uri
+from lazyrich.figures.frames import Frames
 
 MOST_CELLS = 60
 _numbers = itertools.count(1)
@@ -25,7 +25,7 @@ _ON_CHANGE = (
 )
 
 
-class PhaseMap:
+class PhaseMap(Frames):
     """Frames of a figure in a grid of cells.
 
         figures.PhaseMap(frames, ["h = 50", "h = 150"], ["0.01", "1", "100"], colours,
@@ -80,31 +80,14 @@ class PhaseMap:
             str(text).strip() for text in (*rows, *columns, name, *alts, legend)
         ):
             raise ValueError("rows, columns, name, alts and legend must not be empty")
-        if not 0 <= start < cells:
-            raise ValueError(f"start must be 0 to {cells - 1}, got {start!r}")
         self.rows, self.columns, self.name = list(rows), list(columns), name
-        self.labels = list(labels)
-        self.alts, self.legend, self.start = list(alts), legend, start
+        self.legend = legend
         self.colours = [to_hex(colour) for colour in colours]
-        images = [as_webp(frame) for frame in frames]
-        sizes = {size for _, size in images}
-        if len(sizes) > 1:
-            raise ValueError(f"frames must have one size, got {sorted(sizes)}")
-        self.images = [data for data, _ in images]
-        self.size = sizes.pop()
+        self.summary = f"Map over {name}: {cells} cells"
+        super().__init__(frames, labels, alts, start)
 
     def to_html(self) -> str:
-        """The static view: one element that needs nothing from outside."""
         mark = f"lr-map-{next(_numbers)}"
-        width, height = self.size
-        pictures = "\n".join(
-            f'<img src="{data_uri(data)}" alt="{html.escape(alt)}" '
-            f'data-label="{html.escape(label)}" width="{width}" height="{height}"'
-            f"{'' if number == self.start else ' hidden'}>"
-            for number, (data, alt, label) in enumerate(
-                zip(self.images, self.alts, self.labels, strict=True)
-            )
-        )
         grid = [
             f'<div class="lr-map-grid" role="radiogroup" '
             f'aria-label="{html.escape(self.name)}" '
@@ -133,19 +116,13 @@ class PhaseMap:
             + "\n".join(grid)
             + f'\n<p class="lr-map-legend">{html.escape(self.legend)} '
             f"<output>{html.escape(self.labels[self.start])}</output></p>\n"
-            + pictures
+            + self.pictures()
             + "\n</div>"
         )
 
     def to_widget(self) -> Any:
-        """The live view: two ipywidgets that choose row and column.
-
-        Raises:
-            ImportError: ipywidgets is not installed.
-        """
         import ipywidgets
 
-        picture = ipywidgets.Image(value=self.images[self.start], format="webp")
         at_row, at_column = divmod(self.start, len(self.columns))
         row, column = (
             ipywidgets.SelectionSlider(
@@ -154,24 +131,7 @@ class PhaseMap:
             for texts, value in ((self.rows, at_row), (self.columns, at_column))
         )
 
-        def show(_change: Any) -> None:
-            picture.value = self.images[row.value * len(self.columns) + column.value]
+        def chosen() -> int:
+            return row.value * len(self.columns) + column.value
 
-        for choice in (row, column):
-            choice.observe(show, "value")
-        return ipywidgets.VBox([row, column, picture])
-
-    def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
-        """Both views; a page takes the HTML, a live front end the widget."""
-        bundle: dict[str, Any] = {
-            "text/html": self.to_html(),
-            "text/plain": f"Map over {self.name}: {len(self.labels)} cells",
-        }
-        try:
-            widget = self.to_widget()._repr_mimebundle_()
-        except ImportError:
-            return bundle
-        view = "application/vnd.jupyter.widget-view+json"
-        if view in widget:
-            bundle[view] = widget[view]
-        return bundle
+        return ipywidgets.VBox([row, column, self.live((row, column), chosen)])

@@ -124,7 +124,8 @@ def solve(
     end = {name: value[0] for name, value in flow.w.items()}
     change = kernel_distance(ntk(net, end, x_kernel), ntk(net, w, x_kernel))
     return Solved(
-        scheme, tolerance, float(flow.t1), float(flow.time_to(0.1)), float(change), counted.passes, cpu,
+        scheme, tolerance, float(flow.t1), float(flow.time_to(0.1)), float(change),
+        counted.passes, cpu,
         bool(flow.fitted), flow.t[0].numpy(), flow.loss[0].numpy(),
         flow.observed["work"][0].numpy(),
     )  # fmt: skip
