@@ -253,7 +253,7 @@ def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
 
     Raises:
         ValueError: unknown kind, weights of another shape or length, or moments that
-            are singular: two equal neurons, or more features than dimensions.
+            are singular, as those of two equal neurons are.
     """
     if kind not in ("rf", "nt"):
         raise ValueError(f"kind must be 'rf' or 'nt', got {kind!r}")
@@ -262,6 +262,8 @@ def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
         raise ValueError(f"w must have shape (N, {neuron.d}), got {w.shape}")
     if not np.allclose((w**2).sum(1), 1.0):
         raise ValueError("w must hold unit vectors, as rows")
+    if np.triu(w @ w.T, 1).max(initial=-1.0) > 1 - 1e-9:
+        raise ValueError("w must give independent features, got two equal neurons")
     total = _total(kind, w, neuron)
     try:
         factor = linalg.cholesky(total, lower=True, overwrite_a=True)

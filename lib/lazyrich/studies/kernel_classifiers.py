@@ -144,7 +144,8 @@ def accuracy(outputs: Tensor, classes: Tensor) -> float:
 class Row:
     """Outputs on the test images of one net: kernels at both ends, the net, the classes.
 
-    ``k_start`` and ``k_end`` are the kernels between the 300 images.
+    ``k_start`` and ``k_end`` are the kernels between the 300 images, ``net_accuracy`` that
+    of the net on all test images of the task.
     """
 
     lazy: Tensor
@@ -153,6 +154,7 @@ class Row:
     classes: Tensor
     k_start: Tensor
     k_end: Tensor
+    net_accuracy: float
 
     def accuracies(self) -> np.ndarray:
         """Of lazy kernel, feature kernel and net, on the same images."""
@@ -216,8 +218,10 @@ def classify(
     )  # fmt: skip
     k_end, feature = kernel_learner(net)
     with torch.no_grad():
-        regular = net(test.to(device)).cpu()
-    return Row(lazy, feature, regular, wanted, k_start, k_end)
+        parts = [net(x.to(device)).cpu() for x in task.x_test.split(1000)]
+    regular = torch.cat(parts)
+    known_net = accuracy(regular, task.y_test)
+    return Row(lazy, feature, regular[:n_test], wanted, k_start, k_end, known_net)
 
 
 def table(
@@ -259,3 +263,62 @@ def spread(rows: Mapping[int, Sequence[Row]], column: int) -> float:
 def binomial_error(accuracy: float, n: int) -> float:
     """Standard error of an accuracy measured on n images."""
     return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def formula_checks(row: Row, task: data.Dataset) -> dict[str, float]:
+    """The formula k(x) H^-1 Y itself, on its 300 images, with the initial kernel.
+
+    Returns:
+        ``training_accuracy``; ``residual`` of the linear system without jitter, over the
+        size of Y; ``changed``: share of predictions that change when the kernel is
+        multiplied by 7 or the one-hot labels are centred.
+    """
+    k = row.k_start
+    classes = task.y_train[: len(k)]
+    plain = kernel_outputs(k, k, classes, jitter=0.0)
+    y = functional.one_hot(classes, 10).double()
+    others = (
+        kernel_outputs(7 * k, 7 * k, classes),
+        kernel_outputs(k, k, classes, centre=True),
+    )
+    same = kernel_outputs(k, k, classes).argmax(1)
+    return {
+        "training_accuracy": accuracy(plain, classes),
+        "residual": float((plain - y).norm() / y.norm()),
+        "changed": max(float((f.argmax(1) != same).double().mean()) for f in others),
+    }
+
+
+def initial_accuracies(
+    h: int, task: data.Dataset, *, seed: int = 0, n_kernel: int = 300, n_logits: int = 5
+) -> dict[str, float | list[float]]:
+    """Readings of the formula that the report leaves open, at initial weights of a
+    perceptron.
+
+    Returns:
+        accuracies: ``trace`` over all logits; ``logits``: of the first logits alone;
+        ``smoothing``: k(x) Y without the inverse.
+    """
+    net = adam.initialised(lambda: mlp(h), seed).double()
+    known, classes = task.x_train[:n_kernel], task.y_train[:n_kernel]
+
+    def outputs(chosen: Sequence[int] | None, jitter: float = 1e-8) -> Tensor:
+        k_train = trace_ntk(net, known, outputs=chosen)
+        k_test = trace_ntk(net, task.x_test, known, outputs=chosen)
+        return kernel_outputs(k_train, k_test, classes, jitter=jitter)
+
+    def score(chosen: Sequence[int] | None, jitter: float = 1e-8) -> float:
+        return accuracy(outputs(chosen, jitter), task.y_test)
+
+    return {
+        "trace": score(None),
+        "logits": [score([c]) for c in range(n_logits)],
+        "smoothing": score(None, jitter=1e9),  # a ridge beyond all eigenvalues
+    }
+
+
+def memory_saved(h: int) -> float:
+    """Numbers in the Jacobian of all logits for one image, over those that ``trace_ntk``
+    keeps of it, for the perceptron of width h."""
+    inputs, outputs = 784 + 3 * h, 10 * (3 * h + 10)
+    return 10 * n_parameters(mlp, h) / (inputs + outputs)
