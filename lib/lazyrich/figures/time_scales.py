@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lazyrich.figures.slider import Sliders
 from lazyrich.figures.style import COLOURS, MARKERS, new
 
 _MF = r"$\sqrt{h}\,\alpha$"
@@ -146,4 +147,83 @@ def half_loss(table: xr.Dataset) -> Figure:
     axis.set_xlabel(r"$1/(\sqrt{h}\,\alpha)$")
     axis.set_ylabel(r"$t_{1/2}\,/\,(\sqrt{h}\,\alpha)$")
     axis.legend()
+    return figure
+
+
+def explorer(table: xr.Dataset, labels: np.ndarray, seed: int) -> Sliders:
+    """Loss, kernel change, weight change and margins along time, by width and alpha.
+
+    Args:
+        table: of the alpha-sweep.
+        labels: (n,) targets of the training points.
+        seed: which net of every pair.
+    """
+    widths = [int(h) for h in table["h"].values]
+    alphas = [float(a) for a in table["alpha_mf"].values]
+    some = table.sel(seed=seed)
+    limits = {
+        name: (0.5 * float(values.min()), 2.0 * float(values.max()))
+        for name, values in (
+            (name, some[name].where(some[name] > 0.0))
+            for name in ("t", "loss", "kernel_change", "weight_change")
+        )
+    }
+    frames, alts = [], []
+    for h in widths:
+        for a in alphas:
+            one = some.sel(h=h, alpha_mf=a)
+            margins = (one["F"] * labels).values
+            frames.append(_along(some.sel(h=h), one, margins, a, limits))
+            seen = np.isfinite(one["t"].values)
+            alts.append(
+                f"h = {h}, sqrt(h) alpha = {a:g}: the loss is halved at t = "
+                f"{float(one['t1']):.2g} and the run ends at t = "
+                f"{float(one['t'].max()):.2g}; there the kernel has changed by "
+                f"{float(one['kernel_change_end']):.2g} and the weights by "
+                f"{float(one['weight_change_end']):.2g} of their norm, and the median "
+                f"margin is {float(np.median(margins[seen][-1])):.2g}."
+            )
+    axes = {"width h": [str(h) for h in widths], "√h α": [f"{a:g}" for a in alphas]}
+    start = len(alphas) * (len(widths) - 1) + len(alphas) // 2
+    return Sliders(frames, axes, alts, start=start)
+
+
+def _along(
+    every: xr.Dataset,
+    one: xr.Dataset,
+    margins: np.ndarray,
+    a: float,
+    limits: dict[str, tuple[float, float]],
+) -> Figure:
+    figure, axes = new(2, 2, height=5.4, sharex=True)
+    curves = (
+        (axes[0, 0], "loss", r"$\alpha^2\mathcal{L}$"),
+        (axes[0, 1], "kernel_change", r"$\|\Delta\Theta\|/\|\Theta_0\|$"),
+        (axes[1, 0], "weight_change", r"$\|w-w_0\|/\|w_0\|$"),
+    )
+    for axis, name, title in curves:
+        for other in every["alpha_mf"].values:
+            curve = every.sel(alpha_mf=other)
+            axis.plot(curve["t"], curve[name], color="0.85", lw=0.9)
+        axis.plot(one["t"], one[name], color=COLOURS[0], lw=2.2)
+        axis.set(yscale="log", ylim=limits[name], title=title)
+    spread = axes[1, 1]
+    seen = np.isfinite(one["t"].values)
+    low, quarter, middle, three, high = np.percentile(
+        margins[seen], (5, 25, 50, 75, 95), axis=1
+    )
+    t = one["t"].values[seen]
+    spread.fill_between(t, low, high, color=COLOURS[2], alpha=0.2, lw=0)
+    spread.fill_between(t, quarter, three, color=COLOURS[2], alpha=0.35, lw=0)
+    spread.plot(t, middle, color=COLOURS[2])
+    spread.axhline(1.0, color="k", lw=1.0, ls="--")
+    spread.set(ylim=(-0.6, 4.0), title=r"margins $y_\mu F(x_\mu)$")
+    for axis in axes.ravel():
+        axis.axvline(float(one["t1"]), color=COLOURS[1], lw=1.2, ls="--")
+        axis.set(xscale="log", xlim=limits["t"])
+    for axis in axes[1]:
+        axis.set_xlabel("$t$")
+    figure.suptitle(
+        rf"$h={int(one['h'])}$, $\sqrt{{h}}\,\alpha={a:g}$", x=0.02, ha="left"
+    )
     return figure
