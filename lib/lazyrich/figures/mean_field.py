@@ -38,7 +38,8 @@ def _laws(
     axis.set_yscale("log")
     axis.set_xlabel(labels[0])
     axis.set_ylabel(labels[1])
-    axis.legend(fontsize=10)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22)}
+    axis.legend(fontsize=10, ncols=2, columnspacing=1.0, **below)
 
 
 def power_laws(
@@ -105,7 +106,7 @@ def particles_and_density(
     mass: torch.Tensor,
     target: np.ndarray,
     *,
-    top: float = 1.5,
+    top: float = 1.6,
 ) -> Slider:
     """Particle by particle, and as a density: one frame a time.
 
@@ -250,7 +251,7 @@ def modes(t: np.ndarray, found: Mapping[float, Mapping[str, np.ndarray]]) -> Fig
             )
             axis.plot(t, run["frozen"][:, k], color=COLOURS[k], ls="--", lw=1.2)
         axis.set_yscale("log")
-        axis.set_ylim(1e-3, 1.5)
+        axis.set_ylim(0.03, 4)
         axis.set_title(rf"$\alpha$ = {alpha:g}")
         axis.set_xlabel("time $t$")
     axes[0, 0].set_ylabel("mode of $u_t$ / start")
@@ -310,7 +311,7 @@ def from_rich_to_lazy(t: np.ndarray, portraits: Sequence) -> Slider:
         risk.plot(t, p.risk, color=COLOURS[0], label="net")
         risk.plot(t, p.frozen_risk, color="0.4", ls="--", label="frozen kernel")
         risk.set_yscale("log")
-        risk.set_ylim(2e-4, 2)
+        risk.set_ylim(2e-2, 1.2)
         risk.set_xlabel("time $t$")
         risk.set_title("risk")
         risk.legend(fontsize=10)
