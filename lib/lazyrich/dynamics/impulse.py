@@ -51,6 +51,8 @@ _AIM = 0.7
 _GROW, _SHRINK = 3.0, 0.2
 _ZERO = 1e-12
 """A loss below this fraction of its start is zero: margins agree to rounding."""
+_ALMOST = 1e-6
+"""The time of zero loss is that of this fraction: what follows is work on rounding."""
 _NUGGET = 1e-13
 """Added to the diagonal of Q, in units of its mean, against rounding."""
 _END_OF_TIME = 1e200
@@ -113,7 +115,8 @@ def impulse_flow(
         progress: called as ``progress(ended, members)`` when a member ends.
 
     Returns:
-        ``Trajectory``; ``settings["integrator"]`` is ``"impulse"``.
+        ``Trajectory``; ``settings["integrator"]`` is ``"impulse"``. ``t_zero`` is the time
+        at which the loss falls to 1e-6 of its start, for members that go on to zero.
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
@@ -185,7 +188,9 @@ def chain_kernel(net: Any, system: Weights) -> Kernel:
     w = system.view(system.start(0).unsqueeze(0))
     if hasattr(net, "tangent_factors"):
         factors, f = net.tangent_factors(w, system.x), system.evaluate(w, {})[0]
-        if is_chain(w, factors) and torch.allclose(chain_outputs(w, factors), f[0]):
+        if is_chain(w, factors) and torch.allclose(
+            chain_outputs(w, factors), f[0], equal_nan=True
+        ):
             return lambda net, w, x: layerwise_gram(net.tangent_factors(w, x))
     raise ValueError(
         f"kernel must be given for {type(net).__name__}, which is no chain with "
@@ -409,6 +414,7 @@ class _Run:
         if not math.isfinite(member.loss):
             member.status = Status.DIVERGED
             member.reason = "the outputs are not finite at t = 0"
+            member.state = start[0].clone()
         self._record()
 
     def resume(self, member: Member, sliding: np.ndarray, rejected: bool) -> None:
@@ -564,9 +570,9 @@ class _Run:
             kinks.append((dt, path.m))
         along = _Along(kinks, now.m, bend)
         target = self.settings.stop_loss * member.loss_start
-        if path.loss < 0.9 * target:
-            at = along.crossing(0.98 * target)
-            if at < 0.98 * dt:
+        if path.loss < 0.98 * target:
+            at = along.crossing(0.99 * target)
+            if at < 0.99 * dt:
                 return at
         move = self._pushed(middle, path.p, self._move)
         other = self._pushed(now, path.p, self._other)
@@ -597,8 +603,10 @@ class _Run:
             target = level * member.loss_start
             if math.isnan(member.t_level[k]) and loss <= target:
                 member.t_level[k] = before + crossing(target)
-        if loss <= _ZERO * member.loss_start:
-            member.t_zero = before + crossing(1e-6 * member.loss_start)
+        if loss > _ALMOST * member.loss_start:
+            member.t_zero = math.nan
+        elif math.isnan(member.t_zero):
+            member.t_zero = before + crossing(_ALMOST * member.loss_start)
         if loss <= max(settings.stop_loss, _ZERO) * member.loss_start:
             member.status = Status.FITTED
             member.reason = (
@@ -620,6 +628,8 @@ class _Run:
             member.next_record = log_clock(settings.records_per_decade, member.t)
         if member.status:
             member.state = self.now.flat[0].clone()
+            if loss > _ZERO * member.loss_start:
+                member.t_zero = math.nan
 
     def _record(self) -> None:
         member = self.member
