@@ -484,7 +484,7 @@ class _Run:
             if solver.status == "failed" or not np.isfinite(point.m).all():
                 break
             weights, t = solver.dense_output(), solver.t
-            step = _Smooth(lambda at, w=weights: self._point_at(w(at)).m, before, t)
+            step = _Smooth(lambda at, w=weights: self._margins(w(at)), before, t)
             at_kink = beyond(point.m) > 0.0
             if at_kink:
                 t = step.end = step.until(beyond, 1e-3)
@@ -495,6 +495,12 @@ class _Run:
         self._smooth = False
         if not member.status:
             member.dt = self._short_step()
+
+    def _margins(self, flat: np.ndarray) -> np.ndarray:
+        """Margins alone, for which a forward pass is enough."""
+        w = self.system.view(torch.from_numpy(flat).to(self.y).unsqueeze(0))
+        f = self.system.net(w, self.system.x)
+        return (self.y * (self.alpha * (f.reshape(-1) - self.f0))).cpu().numpy()
 
     def _point_at(self, flat: np.ndarray) -> _Point:
         return _Point(self, torch.from_numpy(flat).to(self.y).unsqueeze(0))

@@ -44,6 +44,7 @@ class Weights:
             groups[layer] = slice(begin, span.stop)
             self.size = span.stop
         self.groups = list(groups.values())
+        self._lengths = [span.stop - span.start for _, span, _ in self.layout]
         self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
 
@@ -54,8 +55,9 @@ class Weights:
     def view(self, flat: Tensor) -> Params:
         """Parameters that share memory with ``flat`` (slots, size); without a member
         axis for a single slot, which spares batched products their overhead."""
-        if len(flat) == 1:
-            return {k: flat[0, span].view(shape) for k, span, shape in self.layout}
+        if len(flat) == 1:  # one call that cuts is cheaper than many slices
+            parts = zip(self.layout, flat[0].split(self._lengths), strict=True)
+            return {name: part.view(shape) for (name, _, shape), part in parts}
         rows = len(flat)
         return {k: flat[:, span].view(rows, *shape) for k, span, shape in self.layout}
 
