@@ -83,6 +83,7 @@ def test_one_alpha_a_member():
         ({"y": draw(4)}, "y must have 5 targets"),
         ({"weights": torch.full((5,), 0.3, dtype=F64)}, "weights"),
         ({"alpha": 0.0}, "alpha"),
+        ({"x": draw(5, 3).float()}, "float64"),
         ({"weights": torch.full((5,), 0.2)}, "dtype"),
     ],
 )

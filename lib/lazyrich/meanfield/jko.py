@@ -37,6 +37,8 @@ def jko_step(
         RuntimeError: the minimiser did not converge.
     """
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
+    if model.scale.numel() > 1:
+        raise ValueError("alpha must be one number for minimising movements")
     alpha = float(model.alpha)
     strength = 1.0 / (2.0 * alpha**2) if xi is None else xi
     check.real("tau", tau, above=0.0)

@@ -28,13 +28,14 @@ class MeanField:
 
     Args:
         unit: sigma_*.
-        x: inputs (n, ...), as the unit takes them.
+        x: inputs (n, ...), as the unit takes them; float64 on the CPU like all else
+            here.
         y: targets (n,), or (members, n).
         weights: probabilities of the inputs (n,); equal by default.
         alpha: scale of the output, one number or one a member.
 
     Raises:
-        TypeError, ValueError: shapes that do not fit, weights that are no
+        TypeError, ValueError: shapes or dtypes that do not fit, weights that are no
             probabilities, or an alpha that is not positive.
     """
 
@@ -46,6 +47,11 @@ class MeanField:
 
     def __post_init__(self) -> None:
         check.tensor("x", self.x)
+        if self.x.dtype != torch.float64 or self.x.device.type != "cpu":
+            raise ValueError(
+                "x must be float64 on the CPU, where flows are integrated; got "
+                f"{self.x.dtype} on {self.x.device}"
+            )
         check.tensor("y", self.y, ndim=(1, 2), like=self.x)
         if self.y.shape[-1] != len(self.x):
             raise ValueError(

@@ -356,17 +356,6 @@ def jko_clock(
     return float(times[int(away.argmin())] / end)
 
 
-def jko_on_the_line(
-    tau: float, steps: int, h: int = 100
-) -> tuple[np.ndarray, np.ndarray]:
-    """Minimising movements on the line from the quantiles: risk along the way, and the
-    risk of the flow at the same times."""
-    model, start = line(), line_quantiles(h)
-    path = jko_flow(model, start, tau, steps)
-    flow = particle_flow(model, start, tau * np.arange(steps + 1))
-    return model.risk(path).numpy(), (flow.residual**2 @ model.p).numpy()
-
-
 def line_sample(h: int, seed: int = 0) -> ParticleFlow:
     """GFD on the line from independent particles."""
     return line_flow(line_particles(h, seed)[0])
