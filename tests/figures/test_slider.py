@@ -133,3 +133,56 @@ def test_bad_input_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         slider(**changes)
+
+
+# ------------------------------------------------------------------ several axes
+
+
+def sliders(**changes: object) -> figures.Sliders:
+    options = {
+        "frames": [png(40 * k) for k in range(6)],
+        "axes": {"width": ["50", "150"], "alpha": ["0.1", "<1>", "10"]},
+        "alts": [f"square {k}" for k in range(6)],
+        **changes,
+    }
+    return figures.Sliders(**options)  # pyright: ignore[reportArgumentType]
+
+
+def test_two_inputs_share_the_frames() -> None:
+    text = sliders(start=4).to_html()
+    tags = Tags(text)
+    width, alpha = tags.named("input")
+    assert (width["max"], width["value"]) == ("1", "1")
+    assert (alpha["max"], alpha["value"]) == ("2", "1")
+    assert alpha["aria-valuetext"] == "<1>"
+    hidden = ["hidden" in image for image in tags.named("img")]
+    assert hidden == [k != 4 for k in range(6)]
+    assert tags.named("img")[5]["data-label"] == "150\n10"
+    assert len({tag["for"] for tag in tags.named("label")}) == 2
+    assert not tags.named("script")
+
+
+def test_the_live_view_follows_both_inputs() -> None:
+    made = sliders()
+    picture, width, alpha = made.to_widget().children
+    assert picture.value == made.images[0]
+    width.value, alpha.value = 1, 2
+    assert picture.value == made.images[5]
+    assert "alpha: 0.1, <1>, 10" in made._repr_mimebundle_()["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axes": {"width": ["1", "2"]}}, "axes must be two or more"),
+        ({"axes": {"a": ["1"], "b": ["1", "2"]}}, "two or more places"),
+        ({"axes": {"a": ["1", " "], "b": ["1", "2", "3"]}}, "axes must not be empty"),
+        ({"frames": [png(0)] * 5}, "one for each of 6 combinations, got 5"),
+        ({"alts": ["a"]}, "alts must be as many as frames, 6"),
+        ({"start": 6}, "start must be 0 to 5"),
+        ({"axes": {"a": ["x"] * 8, "b": ["x"] * 8}}, "at most 60, got 64"),
+    ],
+)
+def test_bad_axes_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sliders(**changes)
