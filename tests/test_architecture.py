@@ -18,6 +18,7 @@ CORE = (
     "losses",
     "kernels",
     "dynamics",
+    "meanfield",
     "data",
     "sweeps",
     "studies",

@@ -149,6 +149,41 @@ def particles_and_density(
     return Slider(frames, [f"{x:g}" for x in _array(t)], "time", alts)
 
 
+def plane(
+    t: Sequence[float],
+    edges: Sequence[torch.Tensor],
+    density: torch.Tensor,
+    particles: torch.Tensor,
+    *,
+    reach: float = 5.0,
+) -> Figure:
+    """A density in the plane, as colour, and particles on top of it, time by time.
+
+    Args:
+        t: (m,) times.
+        edges: borders of the cells along both axes.
+        density: (m, cells, cells).
+        particles: (m, h, 2).
+        reach: how far both axes go.
+    """
+    figure, axes = new(1, len(t), height=3.1, sharey=True)
+    first, second = (_array(e) for e in edges)
+    for axis, time, rho, points in zip(axes[0], t, density, particles, strict=True):
+        shown = _array(rho).clip(min=1e-4)
+        axis.pcolormesh(
+            first, second, shown.T, norm=LogNorm(1e-4, 1.0), cmap="Oranges",
+            rasterized=True,
+        )  # fmt: skip
+        axis.plot(*_array(points).T, ".", ms=2.2, color=COLOURS[0])
+        axis.set_title(f"$t$ = {time:g}")
+        axis.set_xlabel("read-out $a$")
+        axis.set_xlim(-reach, reach)
+        axis.set_ylim(-reach, reach)
+        axis.grid(False)
+    axes[0, 0].set_ylabel("weight $w$")
+    return figure
+
+
 def numbers_of_particles(
     widths: Sequence[int],
     samples: Sequence[torch.Tensor],

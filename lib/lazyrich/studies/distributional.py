@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from lazyrich.core import rng
@@ -11,6 +12,7 @@ from lazyrich.meanfield import (
     DensityFlow,
     Grid,
     MeanField,
+    Neuron,
     ParticleFlow,
     Quantile,
     density_flow,
@@ -359,3 +361,37 @@ def jko_clock(
 def line_sample(h: int, seed: int = 0) -> ParticleFlow:
     """GFD on the line from independent particles."""
     return line_flow(line_particles(h, seed)[0])
+
+
+PLANE_TIMES = (0.0, 3.0, 10.0)
+"""Times at which the flow in the plane is looked at."""
+
+
+def plane(
+    cells: int = 100, h: int = 400, times: Sequence[float] = PLANE_TIMES
+) -> tuple[DensityFlow, ParticleFlow]:
+    """DD for neurons a tanh(w x) on the line of inputs, D = 2: the density on a square of
+    (a, w), and particles started at Sobol points."""
+    x = torch.linspace(-2.0, 2.0, 21, dtype=F64).unsqueeze(1)
+    model = MeanField(Neuron(1), x, torch.sin(2.0 * x[:, 0]), alpha=0.5)
+    grid = Grid((-6.0, -6.0), (6.0, 6.0), (cells, cells))
+    density = density_flow(model, grid, grid.mass(norm.cdf, norm.cdf), times)
+    start = gaussian_particles(h, 2, quasi=True)
+    return density, particle_flow(model, start, times)
+
+
+def distance_in_the_plane(
+    density: DensityFlow, flow: ParticleFlow, merge: int = 4
+) -> np.ndarray:
+    """W_2 between particles and the density by a linear programme, with ``merge`` by
+    ``merge`` cells taken as one; time by time."""
+    low, high = density.grid.low, density.grid.high
+    fewer = tuple(n // merge for n in density.grid.cells)
+    coarse = Grid(low, high, fewer)
+    found = []
+    for theta, mass in zip(flow.theta, density.mass, strict=True):
+        share = mass.reshape(fewer[0], merge, fewer[1], merge).sum((1, 3)).reshape(-1)
+        full = share > 1e-9
+        centers, share = coarse.centers()[full], share[full] / share[full].sum()
+        found.append(wasserstein(theta, centers, other_mass=share))
+    return np.array(found)
