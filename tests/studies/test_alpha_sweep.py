@@ -125,3 +125,22 @@ def test_costs_and_scales_are_sane():
     assert len(study.scale("laptop")) == 78
     assert study.estimate_seconds("laptop") < 1200
     assert study.estimate_seconds("paper") > 100 * study.estimate_seconds("laptop")
+
+
+def test_the_integrator_is_chosen_by_regime_and_recorded(small, tmp_path):
+    grid = {"h": (12,), "alpha_mf": (1e-4, 1.0, 1e3), "seed": (0,)}
+    tables = {}
+    for name, more in (("steps", {}), ("auto", {"integrator": "auto"})):
+        scale = sweeps.Scale(grid, {**SETTINGS, **more})
+        study = replace(small, scales={"laptop": scale})
+        sweeps.run(study, store=tmp_path / name, progress=False)
+        tables[name] = sweeps.load(study, store=tmp_path / name)
+    assert "integrator" not in tables["steps"]
+    chosen = tables["auto"]["integrator"].values.ravel().tolist()
+    assert chosen == ["momentum", "impulse", "impulse"]
+    np.testing.assert_allclose(tables["auto"]["t1"], tables["steps"]["t1"], rtol=0.02)
+    assert int(tables["auto"]["tries"].sel(alpha_mf=1e3).max()) < 100
+    assert (tables["auto"]["status"] == "fitted").all()
+    only_hinge = {**SETTINGS, "integrator": "auto", "loss": "square"}
+    with pytest.raises(ValueError, match="'hinge' alone"):
+        alpha_sweep.train(12, [1.0], [0], only_hinge, alpha_sweep.load_data(SETTINGS))

@@ -27,6 +27,7 @@ class Frames:
         size: width and height in CSS pixels.
         labels, alts: one text a frame.
         start: the frame shown first.
+        summary: all of it in one line, where nothing else can be shown.
 
     Raises:
         ValueError: frames of different size, bytes of another format, or a start out of
@@ -35,7 +36,7 @@ class Frames:
             integer.
     """
 
-    summary = "Frames"
+    summary: str = "frames"
 
     def __init__(
         self,

@@ -45,13 +45,10 @@ class _Ranges(Frames):
         start: int,
     ) -> None:
         self.axes = {name: list(values) for name, values in axes.items()}
+        shown = (f"{name}: {', '.join(values)}" for name, values in self.axes.items())
+        self.summary = f"Slider over {'; '.join(shown)}"
         cells = itertools.product(*self.axes.values())
         super().__init__(frames, ["\n".join(cell) for cell in cells], alts, start)
-
-    @property
-    def summary(self) -> str:  # type: ignore[override]
-        shown = (f"{k}: {', '.join(v)}" for k, v in self.axes.items())
-        return f"Slider over {'; '.join(shown)}"
 
     def _places(self) -> list[int]:
         """Where on each axis the first frame lies."""

@@ -16,7 +16,13 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import data, sweeps
-from lazyrich.dynamics import StepRule, Trajectory, frozen_flow, momentum_flow
+from lazyrich.dynamics import (
+    StepRule,
+    Trajectory,
+    frozen_flow,
+    hinge_flow,
+    momentum_flow,
+)
 from lazyrich.kernels import kernel_change, kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 
@@ -114,13 +120,26 @@ def train(
 ) -> tuple[FullyConnected, dict[str, Tensor], Trajectory]:
     """Train one ensemble of equal width: member k has ``alpha_mf[k]`` and ``seeds[k]``.
 
+    ``settings["integrator"]``, if it is there, chooses that of ``hinge_flow``; without it
+    it is the momentum flow of the paper.
+
     Returns:
         the net, its initial weights and the trajectory.
     """
     net = network(h, settings)
     w = net.init(seeds, dtype=task.x_train.dtype, device=task.x_train.device)
     alpha = torch.tensor(alpha_mf, dtype=torch.float64) / h**0.5
-    flow = momentum_flow(
+    options = _flow_options(settings)
+    integrate = momentum_flow
+    if "integrator" in settings:
+        if options.pop("loss") != "hinge":
+            raise ValueError(
+                "settings['integrator'] may choose for the loss 'hinge' alone, "
+                f"got {settings['loss']!r}"
+            )
+        integrate = hinge_flow
+        options["integrator"] = settings["integrator"]
+    flow = integrate(
         net,
         w,
         task.x_train,
@@ -128,7 +147,7 @@ def train(
         alpha,
         observe={"kernel_change": kernel_change(task.x_test[: settings["n_kernel"]])},
         checkpoint=checkpoint,
-        **_flow_options(settings),
+        **options,
     )
     return net, w, flow
 
@@ -165,8 +184,13 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
         return value.cpu().numpy().astype(dtype)
 
     status = [s.value for s in flow.status]
+    chosen = {}
+    if "integrator" in settings:
+        names = np.array(flow.settings["integrator"], dtype=object)
+        chosen["integrator"] = ("member", names)
     return xr.Dataset(
         {
+            **chosen,
             "status": ("member", np.array(status, dtype=object)),
             "reason": ("member", np.array(flow.reason, dtype=object)),
             "t": (("member", "record"), array(flow.t)),
