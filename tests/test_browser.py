@@ -250,6 +250,30 @@ def test_sliders_are_independent(driver: webdriver.Chrome, tmp_path: Path) -> No
     assert driver.execute_script(BROKEN_IMAGES) == []
 
 
+def test_two_sliders_share_their_frames(
+    driver: webdriver.Chrome, tmp_path: Path
+) -> None:
+    frames = []
+    for height in range(6):
+        figure, axes = figures.new(height=1.5)
+        axes[0, 0].axhline(height)
+        frames.append(figure)
+    axes = {"row": ["a", "b"], "column": ["x", "y", "z"]}
+    made = figures.Sliders(frames, axes, [f"line {k}" for k in range(6)])
+    page = tmp_path / "page.html"
+    text = f'<!DOCTYPE html><html lang="en"><title>x</title>{made.to_html()}</html>'
+    page.write_text(text, encoding="utf-8")
+    assert open_page(driver, page.as_uri()) == []
+    row, column = driver.find_elements(By.CSS_SELECTOR, ".lr-sliders input")
+    column.send_keys(Keys.ARROW_RIGHT)
+    row.send_keys(Keys.ARROW_RIGHT)
+    seen = [img.is_displayed() for img in driver.find_elements(By.TAG_NAME, "img")]
+    assert seen == [k == 4 for k in range(6)]
+    said = [out.text for out in driver.find_elements(By.TAG_NAME, "output")]
+    assert said == ["b", "y"]
+    assert [e.get_attribute("aria-valuetext") for e in (row, column)] == said
+
+
 def test_cells_of_the_phase_map_show_their_frame(
     driver: webdriver.Chrome, site: dict[str, str]
 ) -> None:
