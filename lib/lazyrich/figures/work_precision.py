@@ -31,7 +31,7 @@ def chatter(found: Any) -> Figure:
     for axis, title in ((exact, "margins, exact"), (steps, "margins, Euler steps")):
         axis.axhline(1.0, color="k", lw=1.0, ls="--")
         axis.set_title(title)
-        axis.set_ylim(-0.1, 1.6)
+        axis.set_ylim(-0.4, 1.6)
     forces.set_title("forces $s$")
     for axis in axes[0]:
         axis.set_xlabel("$t$")
@@ -62,11 +62,11 @@ def work_precision(
                     label=_NAMES[scheme],
                 )  # fmt: skip
         axes[0, column].set_title(rf"$\sqrt{{h}}\,\alpha={alpha_mf:g}$")
-        axes[1, column].set_xlabel(labels[what])
     for axis in axes.ravel():
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.axhline(1.0, color="k", lw=0.9, ls=":")
+    axes[1, len(runs) // 2].set_xlabel(labels[what])
     axes[0, 0].set_ylabel("error of $t_1$ (%)")
     axes[1, 0].set_ylabel("error of $\\|\\Delta\\Theta\\|$ (%)")
     axes[0, 0].legend(fontsize=9)
@@ -88,5 +88,5 @@ def progress(cases: Mapping[float, Sequence[Any]]) -> Figure:
         axis.set_title(rf"$\sqrt{{h}}\,\alpha={alpha_mf:g}$")
         axis.set_xlabel("passes through the net")
     axes[0, 0].set_ylabel(r"$\alpha^2\mathcal{L}$")
-    axes[0, 0].legend(fontsize=10)
+    axes[0, -1].legend(fontsize=10, loc="lower left")
     return figure
