@@ -211,6 +211,13 @@ def test_bad_input_is_named(change: dict, error: type, words: str) -> None:
         impulse_flow(**{**good, **change})
 
 
+def test_several_outputs_are_refused() -> None:
+    net = FullyConnected(6, 8, 2, c=2)
+    for flow in (impulse_flow, hinge_flow):
+        with pytest.raises(ValueError, match="y must have the shape"):
+            flow(net, net.init(0), X, Y, 1.0)
+
+
 def test_float32_is_refused() -> None:
     w = {k: v.float() for k, v in W.items()}
     with pytest.raises(ValueError, match="float64"):

@@ -81,9 +81,7 @@ def chain_outputs(w: Mapping[str, Tensor], factors: Sequence[Factor]) -> Tensor:
     return f.add_(w[f"B{top}"]) if last.bias else f
 
 
-def chain_pull(
-    factors: Sequence[Factor], g: Tensor, out: Mapping[str, Tensor]
-) -> None:
+def chain_pull(factors: Sequence[Factor], g: Tensor, out: Mapping[str, Tensor]) -> None:
     """J^T g, the gradient of sum(g f), into ``out``, which is like the weights.
 
     One product a layer: with D known, nothing has to be propagated back.

@@ -158,6 +158,7 @@ def frozen_movement(
     members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
     scales = check_alpha(alpha, members)
     system = Weights(net, w, members, scales, x, None, {})
+    system.check_targets(y)
     gram = chain_kernel(net, system) if kernel is None else kernel
     found: list[float] = []
     with torch.no_grad(), one_thread():

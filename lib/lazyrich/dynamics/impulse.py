@@ -141,12 +141,7 @@ def impulse_flow(
     )
     every = check.positive_int("checkpoint_every", checkpoint_every)
     system = Weights(net, w, members, scales, x, x_test, observe or {})
-    f = system.evaluate(system.view(system.start(0).unsqueeze(0)))[0]
-    if f.shape[1:] != y.shape:
-        raise ValueError(
-            f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
-            f"got {tuple(y.shape)}"
-        )
+    system.check_targets(y)
     if kernel is None:
         chain_kernel(net, system)
     queue = _Queue(checkpoint, every, y)

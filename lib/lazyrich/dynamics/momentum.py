@@ -110,12 +110,7 @@ def momentum_flow(
         ),
     )
     system = Weights(net, w, members, scales, x, x_test, observe or {})
-    f = system.evaluate(system.view(system.start(0).unsqueeze(0)))[0]
-    if f.shape[1:] != y.shape:
-        raise ValueError(
-            f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
-            f"got {tuple(y.shape)}"
-        )
+    system.check_targets(y)
     if slots is None:
         slots = _slots(net, system, first.device)
     engine = Engine(

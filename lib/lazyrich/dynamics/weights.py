@@ -48,6 +48,19 @@ class Weights:
         self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
 
+    def check_targets(self, y: Tensor) -> None:
+        """Refuse targets that are not like the outputs of the net.
+
+        Raises:
+            ValueError: another shape.
+        """
+        f = self.evaluate(self.view(self.start(0).unsqueeze(0)))[0]
+        if f.shape[1:] != y.shape:
+            raise ValueError(
+                f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "
+                f"got {tuple(y.shape)}"
+            )
+
     def start(self, member: int) -> Tensor:
         pick = (lambda v: v) if self.batch is None else (lambda v: v[member])
         return torch.cat([pick(self.w[name]).reshape(-1) for name, _, _ in self.layout])
