@@ -18,6 +18,10 @@ from torch import Tensor
 from lazyrich.core import check
 from lazyrich.meanfield.units import Unit
 
+_CACHED = 2**13
+"""Features a member beyond which members take turns: up to twice as fast as all at once, whose
+features would have to go through main memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class MeanField:
@@ -115,6 +119,10 @@ class MeanField:
             theta: the particles.
             residual: of the measure that drives them; their own by default.
         """
+        given = self.y if residual is None else residual
+        shared = given.ndim == 1 and self.scale.ndim == 1
+        if theta.ndim == 3 and shared and theta.shape[1] * len(self.x) > _CACHED:
+            return torch.stack([self.velocity(part, residual) for part in theta])
         features, pull = self.unit.pullback(self.x, theta)
         if residual is None:
             residual = self.y - self.scale * self.mean_feature(features)
