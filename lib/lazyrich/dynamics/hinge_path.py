@@ -24,6 +24,7 @@ from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.momentum import LEVELS
 from lazyrich.dynamics.step import log_clock
 from lazyrich.dynamics.trajectory import Status, Trajectory
@@ -452,17 +453,18 @@ def hinge_path(
     levels = tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels)
     check.real("records_per_decade", records_per_decade, above=0.0)
     sign = y.double().cpu().numpy()
-    runs = [
-        _follow(
-            _regular(kernel.double().cpu().numpy(), nugget),
-            sign,
-            stop_loss,
-            max_events,
-            levels,
-            records_per_decade,
-        )
-        for kernel in kernels
-    ]
+    with one_thread():
+        runs = [
+            _follow(
+                _regular(kernel.double().cpu().numpy(), nugget),
+                sign,
+                stop_loss,
+                max_events,
+                levels,
+                records_per_decade,
+            )
+            for kernel in kernels
+        ]
     longest = max(len(run["t"]) for run in runs)
 
     def padded(name: str) -> Tensor:
