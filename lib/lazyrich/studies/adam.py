@@ -19,9 +19,10 @@ def initialised(
     make: Callable[[], torch.nn.Module], seed: int, dtype: torch.dtype = torch.float32
 ) -> torch.nn.Module:
     """``make()`` with the initial weights that PyTorch draws for its layers."""
-    drawn = rng.generator("adam/init", seed).initial_seed()
+    # Layers draw from the global generator: it is lent the state of a named one.
+    drawn = rng.generator("adam/init", seed).get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(drawn)
+        torch.set_rng_state(drawn)
         return make().to(dtype)
 
 
