@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lazyrich.figures.style import COLOURS, MARKERS, new
 
@@ -65,6 +66,7 @@ def work_precision(
     for axis in axes.ravel():
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
         axis.axhline(1.0, color="k", lw=0.9, ls=":")
     axes[1, len(runs) // 2].set_xlabel(labels[what])
     axes[0, 0].set_ylabel("error of $t_1$ (%)")
