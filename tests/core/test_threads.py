@@ -8,7 +8,9 @@ from lazyrich.core.threads import one_thread
 
 
 def blas_threads() -> list[int]:
-    return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return [
+        lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"
+    ]
 
 
 def test_one_thread_inside_and_as_before_after_it() -> None:
