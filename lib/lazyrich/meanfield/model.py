@@ -19,8 +19,8 @@ from lazyrich.core import check
 from lazyrich.meanfield.units import Unit
 
 _CACHED = 2**13
-"""Features a member beyond which members take turns: up to twice as fast as all at once, whose
-features would have to go through main memory."""
+"""Features a member beyond which members take turns: up to twice as fast as all at once,
+with features that have to go through main memory."""
 
 
 @dataclass(frozen=True, eq=False)
