@@ -40,6 +40,7 @@ HEAVY = (
     "doit",
     "sphinx",
     "PIL",
+    "ot",
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtr
 from torch import Tensor
 
 from lazyrich.core import rng
@@ -375,7 +375,7 @@ def plane(
     x = torch.linspace(-2.0, 2.0, 21, dtype=F64).unsqueeze(1)
     model = MeanField(Neuron(1), x, torch.sin(2.0 * x[:, 0]), alpha=0.5)
     grid = Grid((-6.0, -6.0), (6.0, 6.0), (cells, cells))
-    density = density_flow(model, grid, grid.mass(norm.cdf, norm.cdf), times)
+    density = density_flow(model, grid, grid.mass(ndtr, ndtr), times)
     start = gaussian_particles(h, 2, quasi=True)
     return density, particle_flow(model, start, times)
 

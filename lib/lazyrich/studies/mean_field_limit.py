@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import roots_genlaguerre
-from scipy.stats import chi
+from scipy.special import gammainc, roots_genlaguerre
 from torch import Tensor
 
 from lazyrich.core import rng
@@ -331,7 +330,8 @@ def radial_flow(
 ) -> DensityFlow:
     """The density of |w| on [0, 4] from w ~ N(0, scale^2 / d)."""
     grid = Grid((0.0,), (4.0,), (cells,))
-    start = grid.mass(chi(d, scale=scale / np.sqrt(d)).cdf)
+    # the norm of a Gaussian vector: r^2 d / scale^2 is chi-squared with d degrees
+    start = grid.mass(lambda r: gammainc(d / 2, d * (r / scale) ** 2 / 2))
     return density_flow(radial, grid, start, times)
 
 
