@@ -69,8 +69,8 @@ def hinge_flow(
             whose ``frozen_movement`` is at most 300, momentum for the others.
         tolerance, kernel: of ``impulse_flow``.
         mu, rule: of ``momentum_flow``.
-        stop_loss, max_time, levels, records_per_decade, x_test, observe, checkpoint,
-            progress: as in both.
+        stop_loss, max_time, levels, records_per_decade: as in both.
+        x_test, observe, checkpoint, progress: as in both.
         max_steps: a member that gets there is *truncated*; each integrator's own default
             if it is not given.
 

@@ -117,7 +117,7 @@ class DensityFlow:
     Attributes:
         grid: its cells.
         t: (m,) times.
-        mass: (m, *cells) mass of every cell; the sum is one.
+        mass: (m, cells ...) mass of every cell; the sum is one.
         residual: (m, n) u = y - f along the way.
         steps: how many steps were taken.
     """
@@ -130,7 +130,7 @@ class DensityFlow:
 
     @property
     def density(self) -> Tensor:
-        """Mass over volume, (m, *cells)."""
+        """Mass over volume, (m, cells ...)."""
         return self.mass / self.grid.volume
 
 

@@ -39,6 +39,10 @@ class Unit(Protocol):
         ...
 
 
+def _tanh(u: Tensor) -> Tensor:
+    return torch.tanh(u)
+
+
 def _tanh_slope(_u: Tensor, z: Tensor) -> Tensor:
     return 1.0 - z * z
 
@@ -58,7 +62,7 @@ class Neuron:
     """
 
     d: int
-    phi: Callable[[Tensor], Tensor] = torch.tanh
+    phi: Callable[[Tensor], Tensor] = _tanh
     slope: Callable[[Tensor, Tensor], Tensor] = _tanh_slope
     readout: bool = True
 
