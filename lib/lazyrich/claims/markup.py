@@ -24,6 +24,10 @@ STYLE = """<style>
 .claim-table{border-collapse:collapse;display:block;overflow-x:auto;font-size:.9em}
 .claim-table td,.claim-table th{padding:.25em .7em .25em 0;text-align:left;
  vertical-align:top;border-bottom:1px solid var(--pst-color-border,#d0d5dd)}
+.claim-table td[colspan]>div{position:sticky;left:0;max-width:calc(100vw - 3.5em)}
+@media (max-width:600px){.claim-table{font-size:.74em}
+ .claim-table td,.claim-table th{padding-right:.35em}
+ .claim-table .verdict{padding:0 .3em}}
 </style>"""
 
 
@@ -93,13 +97,16 @@ def table(
     """An HTML table; each row is its attributes and its cells, already HTML. A single
     cell spans the row."""
     names = list(head)
+    wide = f" colspan='{len(names)}'"
     lines = ["<table class='claim-table'><thead><tr>"]
     lines += [f"<th scope='col'>{cell}</th>" for cell in names]
     lines.append("</tr></thead><tbody>")
     for attributes, cells in rows:
         extra = "".join(f' {k}="{html.escape(v)}"' for k, v in attributes.items())
-        span = f" colspan='{len(names)}'" if len(cells) == 1 else ""
-        body = "".join(f"<td{span}>{cell}</td>" for cell in cells)
+        if len(cells) == 1:  # stays in view when a phone scrolls the table
+            body = f"<td{wide}><div>{cells[0]}</div></td>"
+        else:
+            body = "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f"<tr{extra}>{body}</tr>")
     lines.append("</tbody></table>")
     return "".join(lines)
