@@ -147,8 +147,10 @@ def test_the_command_is_killed_and_resumed(toy, toy_path, tmp_path, monkeypatch)
     for kind in (signal.SIGKILL, signal.SIGINT):
         done = sweeps.status(study, store=tmp_path).done
         with subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE
-        ) as process:
+            command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE,
+            # a shell's background jobs, and what they start, ignore Ctrl-C
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:  # fmt: skip
             wait_until(lambda d=done: sweeps.status(study, store=tmp_path).done > d)
             process.send_signal(kind)
             _, errors = process.communicate()

@@ -117,8 +117,15 @@ def _facts(row: Row) -> list[tuple[str, str]]:
             why = markup.maths(need.because, lazy=True)
             facts.append((f"{scale} scale needs {need.what}", why))
     if check.proof and row.verdict is Verdict.ERRATUM:
-        link = f'<a href="errata.html#{row.claim.id}">errata page</a>'
-        facts.append(("erratum", f"see the {link}"))
+        held = [
+            entry.held_back
+            for entry in errata()
+            if row.claim.id in entry.claims and entry.held_back
+        ]
+        where = f'see the <a href="errata.html#{row.claim.id}">errata page</a>'
+        if held:
+            where = f"not published: {html.escape(held[0])}"
+        facts.append(("erratum", where))
     told = f"<code>{check.function}</code>"
     if check.public:
         told = f'<a href="{REFERENCE}#{check.function}">{told}</a>'
