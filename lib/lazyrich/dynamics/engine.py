@@ -121,6 +121,18 @@ class Member:
     records: dict[str, list] = field(default_factory=dict)
     state: Tensor | None = None
 
+    def truncate_at(self, max_time: float, max_steps: int) -> None:
+        """End the member if it has come to a limit without having fitted the data."""
+        if self.t >= max_time * (1 - 1e-12):
+            self.reason = f"max_time = {max_time:g} reached"
+        elif self.steps >= max_steps:
+            self.reason = f"max_steps = {max_steps} reached"
+        elif self.t > _END_OF_TIME:
+            self.reason = "the outputs no longer move"
+        else:
+            return
+        self.status = Status.TRUNCATED
+
     def as_arrays(self) -> dict[str, np.ndarray]:
         """All of it as plain arrays, under keys that begin with ``member/<index>``."""
         key = f"member/{self.index}"
@@ -368,15 +380,8 @@ class Engine:
                 if loss == 0.0
                 else f"loss fell to {settings.stop_loss:g} of its start"
             )
-        elif member.t >= settings.max_time * (1 - 1e-12):
-            member.status = Status.TRUNCATED
-            member.reason = f"max_time = {settings.max_time:g} reached"
-        elif member.steps >= settings.max_steps:
-            member.status = Status.TRUNCATED
-            member.reason = f"max_steps = {settings.max_steps} reached"
-        elif member.t > _END_OF_TIME:
-            member.status = Status.TRUNCATED
-            member.reason = "the outputs no longer move"
+        else:
+            member.truncate_at(settings.max_time, settings.max_steps)
         if member.status or member.t >= member.next_record:
             self._record(member, slot)
             member.next_record = log_clock(settings.records_per_decade, member.t)

@@ -55,7 +55,6 @@ _ALMOST = 1e-6
 """The time of zero loss is that of this fraction: what follows is work on rounding."""
 _NUGGET = 1e-13
 """Added to the diagonal of Q, in units of its mean, against rounding."""
-_END_OF_TIME = 1e200
 
 
 @dataclass(frozen=True)
@@ -615,15 +614,8 @@ class _Run:
                 if settings.stop_loss == 0.0
                 else f"loss fell to {settings.stop_loss:g} of its start"
             )
-        elif member.t >= settings.max_time * (1 - 1e-12):
-            member.status = Status.TRUNCATED
-            member.reason = f"max_time = {settings.max_time:g} reached"
-        elif member.steps >= settings.max_steps:
-            member.status = Status.TRUNCATED
-            member.reason = f"max_steps = {settings.max_steps} reached"
-        elif member.t > _END_OF_TIME:
-            member.status = Status.TRUNCATED
-            member.reason = "the outputs no longer move"
+        else:
+            member.truncate_at(settings.max_time, settings.max_steps)
         if member.status or member.t >= member.next_record:
             self._record()
             member.next_record = log_clock(settings.records_per_decade, member.t)

@@ -7,6 +7,7 @@ host and from disk. In a live kernel the same object shows ipywidgets.
 import base64
 import html
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from lazyrich.figures.style import style
 DPI = 110
 
 
-class Frames:
+class Frames(ABC):
     """Images of one size, each with a label and a text for those who cannot see it.
 
     A subclass says by ``to_html`` and ``to_widget`` how one of them is chosen.
@@ -69,17 +70,17 @@ class Frames:
             )
         )
 
+    @abstractmethod
     def to_html(self) -> str:
         """The static view: one element that needs nothing from outside."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_widget(self) -> Any:
         """The live view: ipywidgets that show the same frames.
 
         Raises:
             ImportError: ipywidgets is not installed.
         """
-        raise NotImplementedError
 
     def live(self, choices: Sequence[Any], chosen: Callable[[], int]) -> Any:
         """A picture that follows some ipywidgets.
