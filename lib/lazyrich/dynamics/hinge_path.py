@@ -31,6 +31,9 @@ from lazyrich.dynamics.trajectory import Status, Trajectory
 
 BELOW, SLIDING, ABOVE = -1, 0, 1
 
+Kink = tuple[float, np.ndarray, np.ndarray]
+"""A time, margins (n,) and impulse (n,) there."""
+
 _SINGULAR = (
     "k_train must be positive definite between the points on the margin, got a singular "
     "matrix; a nugget makes it regular"
@@ -289,21 +292,19 @@ class HingePath:
             self._place(j)
         return step
 
-    def follow(
-        self, until: float, kinks: list[tuple[float, np.ndarray]] | None = None
-    ) -> None:
+    def follow(self, until: float, kinks: list[Kink] | None = None) -> None:
         """Advance to the time ``until``, or to where everything is at rest.
 
         Args:
             until: measured from the start.
-            kinks: gets time and margins now, at every kink and at the end; between them
-                margins are straight lines.
+            kinks: gets time, margins and impulse now, at every kink and at the end;
+                between them margins and impulse are straight lines.
 
         Raises:
             ValueError: Q is singular where patterns slide.
         """
         if kinks is not None:
-            kinks.append((self.t, self.m.copy()))
+            kinks.append((self.t, self.m.copy(), self.p.copy()))
         most = self.events + 1000 * (self.n + 1)
         while self.t < until:
             events = self.events
@@ -312,7 +313,7 @@ class HingePath:
             if self.events > most:
                 raise ValueError(_SINGULAR)
             if kinks is not None:
-                kinks.append((self.t, self.m.copy()))
+                kinks.append((self.t, self.m.copy(), self.p.copy()))
 
     # ---------------------------------------------------------------- an event
 

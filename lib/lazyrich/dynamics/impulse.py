@@ -37,7 +37,7 @@ from lazyrich.core.tangent import (
 )
 from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.engine import Checkpoint, Member
-from lazyrich.dynamics.hinge_path import HingePath
+from lazyrich.dynamics.hinge_path import HingePath, Kink
 from lazyrich.dynamics.momentum import LEVELS, collect
 from lazyrich.dynamics.step import log_clock
 from lazyrich.dynamics.trajectory import Status, Trajectory
@@ -55,6 +55,8 @@ _ALMOST = 1e-6
 """The time of zero loss is that of this fraction: what follows is work on rounding."""
 _NUGGET = 1e-13
 """Added to the diagonal of Q, in units of its mean, against rounding."""
+_RECORDS = 32
+"""Most points of the clock that are recorded within one step."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ def impulse_flow(
         stop_loss: a member is *fitted* once its loss is at most this fraction of its
             start; 0 goes on until the loss is zero, 1e-12 of its start.
         max_steps, max_time: a member that gets there is *truncated*.
-        levels, records_per_decade, x_test, observe: as in ``momentum_flow``; times of
-            levels are read off the path within the step, and curves are recorded at ends
-            of steps.
+        levels, records_per_decade, x_test, observe: as in ``momentum_flow``. Times of
+            levels and curves are read off the path within a step, on the points of the
+            clock, at most 32 of them a step.
         kernel: called as ``kernel(net, w, x)`` for Theta (n, n), such as ``kernels.ntk``;
             by default the layerwise sum of ``tangent_factors``.
         checkpoint, checkpoint_every: where the unfinished state is kept every so many
@@ -296,43 +298,58 @@ def _hinge(m: np.ndarray) -> float:
 
 
 class _Along:
-    """The loss along a step, for the times at which it crosses a level.
+    """What lies along a step: the loss, which crosses levels, margins and weights.
 
     Margins are straight between kinks because the kernel is that of the middle. A kernel
     linear in time adds a parabola to each, until it gets to the margin; the two ends are
     known from the net.
 
     Args:
-        kinks: times from 0 to the end of the step, and margins there.
+        kinks: times from 0 to the end of the step, margins and impulses there.
         before: margins of the net at the start.
         bend: (n,) velocity of the margins at the start under the kernel of the start,
             minus that under the kernel of the middle.
+        weights: weights after an impulse (n,), with J^T of the middle.
     """
 
     def __init__(
         self,
-        kinks: list[tuple[float, np.ndarray]],
+        kinks: list[Kink],
         before: np.ndarray,
         bend: np.ndarray,
+        weights: Callable[[np.ndarray], Tensor],
     ) -> None:
-        self.t = np.array([t for t, _ in kinks])
-        self.m = np.stack([m for _, m in kinks])
-        self.start, self.bend = before - self.m[0], bend
+        t, m, p = zip(*kinks, strict=True)
+        self.t, self.m, self.p = np.array(t), np.stack(m), np.stack(p)
+        self.start, self.bend, self.weights = before - self.m[0], bend, weights
         self.end = np.zeros_like(before)  # as predicted, until the net was asked
         # from where it reaches the margin, a pattern has other forces upon it
         reached = np.where(self.m[0] < 1.0, self.m >= 1.0, self.m <= 1.0)
         self.until = np.where(reached.any(0), self.t[reached.argmax(0)], math.inf)
 
-    def loss(self, t: np.ndarray) -> np.ndarray:
+    def _straight(self, values: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Values at the kinks, at times between them (times, n)."""
         k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, len(self.t) - 2)
         width = np.maximum(self.t[k + 1] - self.t[k], 1e-300)
         piece = ((t - self.t[k]) / width)[:, None]
+        return values[k] * (1.0 - piece) + values[k + 1] * piece
+
+    def margins(self, t: np.ndarray) -> np.ndarray:
+        """Margins (times, n) at times since the start of the step."""
         share = (t / self.t[-1])[:, None]
-        m = self.m[k] * (1.0 - piece) + self.m[k + 1] * piece
+        m = self._straight(self.m, t)
         m += self.start * (1.0 - share) + self.end * share
         bent = t[:, None] < self.until
         m += self.bend * bent * (self.t[-1] * share * (1.0 - share))
-        return np.maximum(1.0 - m, 0.0).mean(1)
+        return m
+
+    def at(self, t: float) -> tuple[Tensor, np.ndarray]:
+        """Weights (1, size) and margins (n,) at a time since the start of the step."""
+        when = np.array([t])
+        return self.weights(self._straight(self.p, when)[0]), self.margins(when)[0]
+
+    def loss(self, t: np.ndarray) -> np.ndarray:
+        return np.maximum(1.0 - self.margins(t), 0.0).mean(1)
 
     def crossing(self, target: float) -> float:
         """First time at which the loss is at most ``target``; the end if it never is."""
@@ -352,20 +369,31 @@ class _Smooth:
     """The same for a step without kinks, from the dense output of its Runge-Kutta method.
 
     Args:
-        at: margins of the net at a time of the flow.
+        weights: weights (1, size) at a time of the flow.
+        margins: of the net with such weights.
         begin, end: times of the flow.
     """
 
     def __init__(
-        self, at: Callable[[float], np.ndarray], begin: float, end: float
+        self,
+        weights: Callable[[float], Tensor],
+        margins: Callable[[Tensor], np.ndarray],
+        begin: float,
+        end: float,
     ) -> None:
-        self.at, self.begin, self.end = at, begin, end
+        self.weights, self.margins = weights, margins
+        self.begin, self.end = begin, end
+
+    def at(self, t: float) -> tuple[Tensor, np.ndarray]:
+        """Weights and margins at a time since the start of the step."""
+        flat = self.weights(self.begin + t)
+        return flat, self.margins(flat)
 
     def until(self, event: Callable[[np.ndarray], float], accuracy: float) -> float:
         """When a function of the margins goes from negative to positive, a time of the
         flow, to a fraction ``accuracy`` of the step."""
         found = root_scalar(
-            lambda t: event(self.at(t)),
+            lambda t: event(self.margins(self.weights(t))),
             bracket=(self.begin, self.end),
             method="brentq",
             xtol=accuracy * (self.end - self.begin),
@@ -374,7 +402,7 @@ class _Smooth:
 
     def crossing(self, target: float) -> float:
         """Time since the start of the step at which the loss falls to ``target``."""
-        if _hinge(self.at(self.end)) >= target:
+        if _hinge(self.margins(self.weights(self.end))) >= target:
             return self.end - self.begin
         return self.until(lambda m: target - _hinge(m), 1e-4) - self.begin
 
@@ -456,7 +484,7 @@ class _Run:
         force, seen = np.ones(self.n), [self.now]
 
         def velocity(_t: float, flat: np.ndarray) -> np.ndarray:
-            point = seen[0] = self._point_at(flat)
+            point = seen[0] = _Point(self, self._weights(flat))
             return self._pushed(point, force, self._move)[0].cpu().numpy().copy()
 
         stop = max(settings.stop_loss, _ZERO) * member.loss_start
@@ -477,27 +505,28 @@ class _Run:
             point = seen[0]  # the method ends a step with the velocity at its end
             if solver.status == "failed" or not np.isfinite(point.m).all():
                 break
-            weights, t = solver.dense_output(), solver.t
-            step = _Smooth(lambda at, w=weights: self._margins(w(at)), before, t)
+            dense, t = solver.dense_output(), solver.t
+            step = _Smooth(
+                lambda at, w=dense: self._weights(w(at)), self._margins, before, t
+            )
             at_kink = beyond(point.m) > 0.0
             if at_kink:
                 t = step.end = step.until(beyond, 1e-3)
-                point = self._point_at(weights(t))
-            self._take(point, t - before, step.crossing)
+                point = _Point(self, step.weights(t))
+            self._take(point, t - before, step)
             if at_kink:
                 break
         self._smooth = False
         if not member.status:
             member.dt = self._short_step()
 
-    def _margins(self, flat: np.ndarray) -> np.ndarray:
-        """Margins alone, for which a forward pass is enough."""
-        w = self.system.view(torch.from_numpy(flat).to(self.y).unsqueeze(0))
-        f = self.system.net(w, self.system.x)
-        return (self.y * (self.alpha * (f.reshape(-1) - self.f0))).cpu().numpy()
+    def _weights(self, flat: np.ndarray) -> Tensor:
+        return torch.from_numpy(flat).to(self.y).unsqueeze(0)
 
-    def _point_at(self, flat: np.ndarray) -> _Point:
-        return _Point(self, torch.from_numpy(flat).to(self.y).unsqueeze(0))
+    def _margins(self, flat: Tensor) -> np.ndarray:
+        """Margins alone, for which a forward pass is enough."""
+        f = self.system.net(self.system.view(flat), self.system.x)
+        return (self.y * (self.alpha * (f.reshape(-1) - self.f0))).cpu().numpy()
 
     # ------------------------------------------------------------------ a step
 
@@ -527,7 +556,7 @@ class _Run:
             member.dt = dt * min(max(factor, _SHRINK), most)
             self.rejected = not accept
             if accept:
-                self._take(point, dt, along.crossing)
+                self._take(point, dt, along)
                 return
         if member.dt <= 1e-14 * member.t or member.dt < 1e-290:
             finite = tried is not None
@@ -562,13 +591,16 @@ class _Run:
                 return None
             path = HingePath(middle.kernel(), now.m, drift, now.sliding)
             bend -= path.v
-            kinks: list[tuple[float, np.ndarray]] = []
+            kinks: list[Kink] = []
             path.follow(dt, kinks)
         except ValueError:  # singular where patterns slide
             return None
         if kinks[-1][0] < dt:  # at rest before the end
-            kinks.append((dt, path.m))
-        along = _Along(kinks, now.m, bend)
+            kinks.append((dt, path.m, path.p))
+        along = _Along(
+            kinks, now.m, bend,
+            lambda p: now.flat + self._pushed(middle, p, self._move),
+        )  # fmt: skip
         target = self.settings.stop_loss * member.loss_start
         if path.loss < 0.98 * target:
             at = along.crossing(0.99 * target)
@@ -587,9 +619,7 @@ class _Run:
         errors = in_weights, float(in_margins.max())
         return end, along, errors
 
-    def _take(
-        self, point: _Point, dt: float, crossing: Callable[[float], float]
-    ) -> None:
+    def _take(self, point: _Point, dt: float, along: _Along | _Smooth) -> None:
         """Book an accepted step: crossings, records, and whether the member has ended."""
         member, settings = self.member, self.settings
         change = float((point.F - self.now.F).abs().max())
@@ -602,11 +632,11 @@ class _Run:
         for k, level in enumerate(settings.levels):
             target = level * member.loss_start
             if math.isnan(member.t_level[k]) and loss <= target:
-                member.t_level[k] = before + crossing(target)
+                member.t_level[k] = before + along.crossing(target)
         if loss > _ALMOST * member.loss_start:
             member.t_zero = math.nan
         elif math.isnan(member.t_zero):
-            member.t_zero = before + crossing(_ALMOST * member.loss_start)
+            member.t_zero = before + along.crossing(_ALMOST * member.loss_start)
         if loss <= max(settings.stop_loss, _ZERO) * member.loss_start:
             member.status = Status.FITTED
             member.reason = (
@@ -616,19 +646,36 @@ class _Run:
             )
         else:
             member.truncate_at(settings.max_time, settings.max_steps)
-        if member.status or member.t >= member.next_record:
-            self._record()
-            member.next_record = log_clock(settings.records_per_decade, member.t)
+        self._record_within(before, along)
         if member.status:
+            self._record()
             member.state = self.now.flat[0].clone()
             if loss > _ZERO * member.loss_start:
                 member.t_zero = math.nan
 
+    def _record_within(self, before: float, along: _Along | _Smooth) -> None:
+        """Book the points of the clock in a step; those of the first step begin at a
+        hundredth of its length, since the flow is straight before."""
+        member, per_decade = self.member, self.settings.records_per_decade
+        times, t = [], member.next_record
+        if t == 0.0:
+            t = log_clock(per_decade, 0.01 * member.t)
+        while t < member.t:
+            times.append(t)
+            t = log_clock(per_decade, t)
+        member.next_record = t
+        for t in times[:: 1 + len(times) // _RECORDS]:
+            flat, m = along.at(t - before)
+            self._book(t, _hinge(m), flat, self.y * torch.from_numpy(m).to(self.y))
+
     def _record(self) -> None:
+        """Book the present point."""
+        self._book(self.member.t, self.member.loss, self.now.flat, self.now.F)
+
+    def _book(self, t: float, loss: float, flat: Tensor, F: Tensor) -> None:
         member = self.member
-        rows = {"t": member.t, "loss": member.loss, "F": self.now.F.cpu().numpy()}
-        observed = self.system.observe(member.index, self.now.flat[0])
-        for name, value in observed.items():
+        rows = {"t": t, "loss": loss, "F": F.cpu().numpy()}
+        for name, value in self.system.observe(member.index, flat[0]).items():
             rows[name] = value.double().cpu().numpy()
         for name, value in rows.items():
             member.records.setdefault(name, []).append(value)
