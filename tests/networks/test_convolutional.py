@@ -65,7 +65,7 @@ def test_bad_input_is_named(net: Convolutional | MixedResNet) -> None:
     w = net.init(0)
     with pytest.raises(ValueError, match="x must be images"):
         net(w, images(channels=3))
-    with pytest.raises(ValueError, match="w must have the shapes"):
+    with pytest.raises(ValueError, match=r"missing \['readout.B'\]"):
         net({k: v for k, v in w.items() if k != "readout.B"}, images())
     with pytest.raises(ValueError, match="no member axis"):
         net.init([0, 1])

@@ -173,7 +173,7 @@ def test_bad_weights_and_inputs():
         net(w, points(2, 3).float())
     with pytest.raises(ValueError, match=r"missing \['B1'\]"):
         net({k: v for k, v in w.items() if k != "B1"}, points(2, 3))
-    with pytest.raises(ValueError, match="w must have shapes"):
+    with pytest.raises(ValueError, match=r"w must have shape \(4, 3\) at W0"):
         net({**w, "W0": w["W0"].T}, points(2, 3))
     with pytest.raises(ValueError, match="seed must be an integer >= 0"):
         net.init(-1)

@@ -3,9 +3,10 @@
 from lazyrich.networks.activations import ACTIVATIONS, Activation, activation
 from lazyrich.networks.convolutional import Convolutional, MixedResNet
 from lazyrich.networks.deep_linear import DeepLinear
-from lazyrich.networks.fully_connected import FullyConnected, TangentFactor
+from lazyrich.networks.fully_connected import FullyConnected
 from lazyrich.networks.mlp import MLP
 from lazyrich.networks.module import ModuleNet, from_module
+from lazyrich.networks.network import TangentFactor
 from lazyrich.networks.relu import ReluNetwork
 from lazyrich.networks.shallow import Shallow
 from lazyrich.networks.wide_resnet import WideResNet

@@ -10,7 +10,6 @@ The tangent kernel of a linear net is x^T M x' with one matrix M of size d by d
 matrix of the product of the layers below.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +18,18 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.networks.fully_connected import Params, TangentFactor
-from lazyrich.networks.initial import normal_weights
+from lazyrich.networks.initial import fan_in_scales
+from lazyrich.networks.network import (
+    Network,
+    TangentFactor,
+    chain_shapes,
+    check_points,
+    check_widths,
+)
 
 
 @dataclass(frozen=True)
-class DeepLinear:
+class DeepLinear(Network):
     """A linear network of any depth without biases (atanasov2022, Secs. 3 and 4).
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -44,12 +49,7 @@ class DeepLinear:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.widths, Sequence) or len(self.widths) < 2:
-            raise ValueError(
-                f"widths must hold at least inputs and outputs, got {self.widths!r}"
-            )
-        for width in self.widths:
-            check.positive_int("widths", width)
+        check_widths(self.widths)
         check.real("sigma", self.sigma, above=0.0)
 
     @property
@@ -70,77 +70,19 @@ class DeepLinear:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every layer of one member, from the input up."""
-        return {
-            f"W{layer}": (self.widths[layer + 1], self.widths[layer])
-            for layer in range(self.depth)
-        }
+        return chain_shapes(self.widths)
 
     @property
-    def n_params(self) -> int:
-        """Number of parameters of one member."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw weights from N(0, sigma^2 / fan_in).
-
-        Nets that differ in ``sigma`` alone get proportional weights from equal seeds.
-        Arguments and errors are those of ``FullyConnected.init``.
-        """
-        scales = {
-            name: self.sigma / math.sqrt(shape[1])
-            for name, shape in self.shapes.items()
-        }
-        return normal_weights(self.shapes, scales, seed, members, dtype, device)
-
-    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
-        """The size of the leading axis of ``w``, ``None`` without one.
-
-        Raises:
-            TypeError, ValueError: missing, unknown or misshapen parameters.
-        """
-        axes = self._axes(w, name)
-        if len(axes) > 1:
-            raise ValueError(
-                f"{name} must have at most one leading axis here, got {len(axes)}"
-            )
-        return axes[0] if axes else None
-
-    def _axes(self, w: Mapping[str, Tensor], name: str = "w") -> tuple[int, ...]:
-        if not isinstance(w, Mapping):
-            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
-        if w.keys() != self.shapes.keys():
-            raise ValueError(
-                f"{name} must hold {', '.join(self.shapes)}, got {', '.join(w)}"
-            )
-        axes = tuple(w["W0"].shape[:-2])
-        if any(tuple(w[k].shape) != axes + s for k, s in self.shapes.items()):
-            shapes = {k: tuple(v.shape) for k, v in w.items()}
-            raise ValueError(
-                f"{name} must have shapes {self.shapes} behind common leading axes; "
-                f"got {shapes}"
-            )
-        return axes
-
-    def _check_x(self, x: Tensor, like: Tensor) -> None:
-        check.tensor("x", x, ndim=2, like=like, finite=False)
-        if x.shape[-1] != self.d:
-            raise ValueError(
-                f"x must have {self.d} components on its last axis, "
-                f"got shape {tuple(x.shape)}"
-            )
+    def scales(self) -> dict[str, float]:
+        """Weights start from N(0, sigma^2 / fan_in)."""
+        return fan_in_scales(self.shapes, self.sigma)
 
     # ------------------------------------------------------------------ evaluation
 
     def below(self, w: Mapping[str, Tensor]) -> list[Tensor]:
         """What reaches each layer from the input: entry l is W^(l-1) ... W^0, shape
         (..., widths[l], d); the first is the identity, the last the end-to-end map."""
-        axes = self._axes(w)
+        axes = self._leading_axes(w)
         first = w["W0"]
         eye = torch.eye(self.d, dtype=first.dtype, device=first.device)
         products = [eye.expand(*axes, self.d, self.d)]
@@ -152,7 +94,7 @@ class DeepLinear:
     def above(self, w: Mapping[str, Tensor]) -> list[Tensor]:
         """What each layer's output is multiplied by: entry l is W^(D-1) ... W^(l+1),
         shape (..., c, widths[l + 1]); the last is the identity."""
-        axes = self._axes(w)
+        axes = self._leading_axes(w)
         first = w["W0"]
         eye = torch.eye(self.c, dtype=first.dtype, device=first.device)
         products = [eye.expand(*axes, self.c, self.c)]
@@ -176,8 +118,8 @@ class DeepLinear:
         Raises:
             TypeError, ValueError: parameters or inputs of the wrong form.
         """
-        self._axes(w)
-        self._check_x(x, w["W0"])
+        self._leading_axes(w)
+        check_points(x, self.d, w["W0"], ndim=2)
         z = x
         for layer in range(self.depth):
             z = z @ w[f"W{layer}"].mT
@@ -221,9 +163,9 @@ class DeepLinear:
         self, w: Mapping[str, Tensor], x: Tensor
     ) -> list[TangentFactor]:
         """Activations and derivatives layer by layer, as ``kernels.ntk`` takes them."""
-        if self._axes(w):
+        if self._leading_axes(w):
             raise ValueError("w must have no leading axis here")
-        self._check_x(x, w["W0"])
+        check_points(x, self.d, w["W0"], ndim=2)
         factors = []
         for below, above in zip(self.below(w)[:-1], self.above(w), strict=True):
             d = above[0] if self.c == 1 else above

@@ -15,36 +15,22 @@ forming a Jacobian (``tangent_factors``).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.networks.activations import Activation, activation
-from lazyrich.networks.initial import normal_weights
-
-Params = dict[str, Tensor]
-
-
-class TangentFactor(NamedTuple):
-    """One layer's share of the tangent kernel (see ``tangent_factors``).
-
-    Attributes:
-        z: inputs of the layer, shape (..., n, fan_in).
-        scale: 1 / fan_in.
-        bias: 1.0 if the layer has a trained bias, else 0.0.
-        d: d f / d (output of the layer): (..., n, fan_out), or (..., n, c, fan_out) for
-            several outputs; ``None`` for the read-out, where it is the identity.
-    """
-
-    z: Tensor
-    scale: float
-    bias: float
-    d: Tensor | None
+from lazyrich.networks.network import (
+    Network,
+    Params,
+    TangentFactor,
+    chain_shapes,
+    check_points,
+)
 
 
 def _affine(
@@ -66,7 +52,7 @@ def _product(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FullyConnected:
+class FullyConnected(Network):
     """A fully connected network with ``L`` hidden layers (geiger2020, App. B).
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -110,85 +96,18 @@ class FullyConnected:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter of one member, in the order of ``flat`` storage."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.L + 1):
-            fan_in = self.d if layer == 0 else self.h
-            fan_out = self.c if layer == self.L else self.h
-            shapes[f"W{layer}"] = (fan_out, fan_in)
-            if self.bias:
-                shapes[f"B{layer}"] = (fan_out,)
-        return shapes
+        """``W0`` (h, d), ``B0`` (h,), ``W1`` (h, h), ... ``W{L}`` (c, h), ``B{L}`` (c,)."""
+        widths = (self.d, *[self.h] * self.L, self.c)
+        return chain_shapes(widths, self.bias)
 
     @property
-    def n_params(self) -> int:
-        """Number of parameters N of one member."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw weights from N(0, 1), with biases zero.
-
-        The member of seed ``s`` is the same whatever the batch it is drawn in: draws are
-        made on the CPU in float64 from generators named by layer and seed.
-
-        Args:
-            seed: one seed, or a sequence of seeds, which gives a member axis.
-            members: with one seed, the number of members ``seed, seed + 1, ...``;
-                ``None`` leaves the member axis out.
-            dtype, device: of the result.
-
-        Raises:
-            TypeError, ValueError: seeds that are not integers >= 0, an empty sequence, or
-                ``members`` beside a sequence of seeds.
-        """
-        scales = {name: 1.0 if name.startswith("W") else 0.0 for name in self.shapes}
-        return normal_weights(self.shapes, scales, seed, members, dtype, device)
-
-    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
-        """The number of members of ``w``, ``None`` without a member axis.
-
-        Raises:
-            TypeError, ValueError: missing, unknown or misshapen parameters.
-        """
-        if not isinstance(w, Mapping):
-            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
-        if w.keys() != self.shapes.keys():
-            missing = sorted(set(self.shapes) - set(w))
-            unknown = sorted(set(w) - set(self.shapes))
-            raise ValueError(
-                f"{name} must hold the parameters of {self}: missing {missing}, "
-                f"unknown {unknown}"
-            )
-        axes = tuple(w["W0"].shape[:-2])
-        fits = all(w[k].shape == axes + shape for k, shape in self.shapes.items())
-        if not fits or len(axes) > 1:
-            shapes = {k: tuple(v.shape) for k, v in w.items()}
-            raise ValueError(
-                f"{name} must have shapes {self.shapes}, with or without one leading "
-                f"member axis; got {shapes}"
-            )
-        return axes[0] if axes else None
+    def scales(self) -> dict[str, float]:
+        """Weights start from N(0, 1), biases from zero."""
+        return {name: float(name.startswith("W")) for name in self.shapes}
 
     def _check(self, w: Mapping[str, Tensor], x: Tensor) -> None:
-        members = self.check_params(w)
-        first = w["W0"]
-        check.tensor("x", x, ndim=(2, 3), like=first, finite=False)
-        if x.shape[-1] != self.d:
-            raise ValueError(
-                f"x must have {self.d} components on its last axis, "
-                f"got shape {tuple(x.shape)}"
-            )
-        if x.ndim == 3 and members != x.shape[0]:
-            raise ValueError(
-                f"x with a member axis must have {members} members like w, "
-                f"got shape {tuple(x.shape)}"
-            )
+        self.check_params(w)
+        check_points(x, self.d, w["W0"])
 
     # ------------------------------------------------------------------ evaluation
 

@@ -1,11 +1,22 @@
 """Gaussian initial weights from named generators, one member a seed."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check, rng
+
+
+def fan_in_scales(
+    shapes: Mapping[str, tuple[int, ...]], sigma: float
+) -> dict[str, float]:
+    """Standard deviations sigma / sqrt(fan_in) of weights (fan_out, ...), the standard
+    parametrisation."""
+    return {
+        name: sigma / math.sqrt(math.prod(shape[1:])) for name, shape in shapes.items()
+    }
 
 
 def normal_weights(
@@ -15,11 +26,12 @@ def normal_weights(
     members: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    drawn: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Independent centred Gaussian weights.
 
     The member of seed ``s`` is the same whatever the batch it is drawn in: draws are
-    made on the CPU in float64 from generators named by parameter and seed.
+    made on the CPU from generators named by parameter and seed.
 
     Args:
         shapes: shape of every parameter of one member.
@@ -28,6 +40,8 @@ def normal_weights(
         members: with one seed, the number of members ``seed, seed + 1, ...``; ``None``
             leaves the member axis out.
         dtype, device: of the result.
+        drawn: dtype of the draws, which are then rounded to ``dtype``. The float32
+            numbers of a generator are not its float64 numbers rounded.
 
     Raises:
         TypeError, ValueError: seeds that are not integers >= 0, an empty sequence,
@@ -55,7 +69,7 @@ def normal_weights(
         if scales[name]:
             for row, s in zip(value, seeds, strict=True):
                 named = rng.generator(f"init/{name}", s)
-                row.copy_(torch.randn(shape, generator=named, dtype=torch.float64))
+                row.copy_(torch.randn(shape, generator=named, dtype=drawn))
             value *= scales[name]
         value = value if batched else value[0]
         w[name] = value.to(device=place, dtype=dtype)

@@ -7,8 +7,7 @@ origin training starts; with a ReLU the net is homogeneous of degree D in its we
 1 / fan_in times as fast, and the activation has unit second moment.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,15 +16,22 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.networks.activations import Activation, activation
-from lazyrich.networks.fully_connected import Params, TangentFactor
-from lazyrich.networks.initial import normal_weights
+from lazyrich.networks.initial import fan_in_scales
+from lazyrich.networks.network import (
+    Network,
+    Params,
+    TangentFactor,
+    chain_shapes,
+    check_points,
+    check_widths,
+)
 
 BARE = ("relu", "tanh", "linear", "erf", "gelu")
 """Activations that ``MLP`` accepts; they are used without a normalisation."""
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Network):
     """A multilayer perceptron without biases that starts at scale ``sigma``.
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -46,12 +52,7 @@ class MLP:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.widths, Sequence) or len(self.widths) < 2:
-            raise ValueError(
-                f"widths must hold at least inputs and outputs, got {self.widths!r}"
-            )
-        for width in self.widths:
-            check.positive_int("widths", width)
+        check_widths(self.widths)
         check.one_of("activation", self.activation, BARE)
         check.real("sigma", self.sigma, above=0.0)
 
@@ -78,63 +79,16 @@ class MLP:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every layer of one member, from the input up."""
-        return {
-            f"W{layer}": (self.widths[layer + 1], self.widths[layer])
-            for layer in range(self.depth)
-        }
+        return chain_shapes(self.widths)
 
     @property
-    def n_params(self) -> int:
-        """Number of parameters."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
+    def scales(self) -> dict[str, float]:
+        """Weights start from N(0, sigma^2 / fan_in)."""
+        return fan_in_scales(self.shapes, self.sigma)
 
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw weights from N(0, sigma^2 / fan_in).
-
-        Nets that differ in ``sigma`` alone get proportional weights from equal seeds.
-        Arguments and errors are those of ``FullyConnected.init``.
-        """
-        scales = {
-            name: self.sigma / math.sqrt(shape[1])
-            for name, shape in self.shapes.items()
-        }
-        return normal_weights(self.shapes, scales, seed, members, dtype, device)
-
-    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
-        """The number of members of ``w``, ``None`` without a member axis.
-
-        Raises:
-            TypeError, ValueError: missing, unknown or misshapen parameters.
-        """
-        if not isinstance(w, Mapping):
-            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
-        if w.keys() != self.shapes.keys():
-            raise ValueError(
-                f"{name} must hold {', '.join(self.shapes)}, got {', '.join(w)}"
-            )
-        axes = tuple(w["W0"].shape[:-2])
-        fits = all(tuple(w[k].shape) == axes + s for k, s in self.shapes.items())
-        if not fits or len(axes) > 1:
-            shapes = {k: tuple(v.shape) for k, v in w.items()}
-            raise ValueError(
-                f"{name} must have shapes {self.shapes}, with or without one leading "
-                f"member axis; got {shapes}"
-            )
-        return axes[0] if axes else None
-
-    def _check_x(self, x: Tensor, like: Tensor) -> None:
-        check.tensor("x", x, ndim=2, like=like, finite=False)
-        if x.shape[-1] != self.d:
-            raise ValueError(
-                f"x must have {self.d} components on its last axis, "
-                f"got shape {tuple(x.shape)}"
-            )
+    def _check(self, w: Mapping[str, Tensor], x: Tensor) -> None:
+        self.check_params(w)
+        check_points(x, self.d, w["W0"], ndim=2)
 
     def _forward(
         self, w: Mapping[str, Tensor], x: Tensor
@@ -157,8 +111,7 @@ class MLP:
         Raises:
             TypeError, ValueError: parameters or inputs of the wrong form.
         """
-        self.check_params(w)
-        self._check_x(x, w["W0"])
+        self._check(w, x)
         f, _ = self._forward(w, x)
         return f.squeeze(-1) if self.c == 1 else f
 
@@ -170,8 +123,7 @@ class MLP:
         ``work`` is accepted for the protocol of ``core.pullback`` and not used. No
         derivative flows through either.
         """
-        self.check_params(w)
-        self._check_x(x, w["W0"])
+        self._check(w, x)
         with torch.no_grad():
             f, hidden = self._forward(w, x)
 
@@ -199,7 +151,7 @@ class MLP:
         """Activations and derivatives layer by layer, as ``kernels.ntk`` takes them."""
         if self.check_params(w) is not None:
             raise ValueError("w must have no leading axis here")
-        self._check_x(x, w["W0"])
+        check_points(x, self.d, w["W0"], ndim=2)
         _, hidden = self._forward(w, x)
         inputs = [x] + [z for _, z in hidden]
         factors = [TangentFactor(inputs[-1], 1.0, 0.0, None)]

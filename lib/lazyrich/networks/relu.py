@@ -10,19 +10,24 @@ the same network up to a factor 2^((L-1)/2) of f, and starts from zero biases.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lazyrich.core import check, rng
-from lazyrich.networks.fully_connected import Params, TangentFactor
+from lazyrich.core import check
+from lazyrich.networks.network import (
+    Network,
+    TangentFactor,
+    chain_shapes,
+    check_points,
+)
 
 
 @dataclass(frozen=True)
-class ReluNetwork:
+class ReluNetwork(Network):
     """ReLU network with one output and hidden layers of any widths.
 
     Weights are a ``dict`` with ``W0``, ``W1``, ... of shape (fan_out, fan_in) and, with
@@ -43,6 +48,8 @@ class ReluNetwork:
     # one output, as kernels.ntk wants to know
     c: int = 1
 
+    drawn = None  # float32 weights are float32 draws, not float64 draws rounded
+
     def __post_init__(self) -> None:
         check.positive_int("d", self.d)
         if not isinstance(self.widths, tuple):
@@ -61,71 +68,12 @@ class ReluNetwork:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter of one member."""
-        sizes = (self.d, *self.widths, 1)
-        found: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.depth):
-            found[f"W{layer}"] = (sizes[layer + 1], sizes[layer])
-            if self.bias > 0:
-                found[f"B{layer}"] = (sizes[layer + 1],)
-        return found
+        return chain_shapes((self.d, *self.widths, 1), bias=self.bias > 0)
 
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw weights and biases from N(0, 1); arguments as ``FullyConnected.init``.
-
-        Raises:
-            TypeError, ValueError: seeds that are not integers >= 0, an empty sequence,
-                or ``members`` beside a sequence of seeds.
-        """
-        place = check.device("device", device)
-        batched = isinstance(seed, Sequence) or members is not None
-        if isinstance(seed, Sequence):
-            if members is not None or not seed:
-                raise ValueError(
-                    "seed must be one integer with members, or a non-empty sequence, "
-                    f"got {seed!r} and members {members!r}"
-                )
-            seeds = list(seed)
-        else:
-            first = check.positive_int("seed", seed, least=0)
-            count = 1 if members is None else check.positive_int("members", members)
-            seeds = [first + k for k in range(count)]
-        w: Params = {}
-        for name, shape in self.shapes.items():
-            draws = [
-                torch.randn(
-                    shape, generator=rng.generator(f"init/{name}", s), dtype=dtype
-                )
-                for s in seeds
-            ]
-            value = torch.stack(draws) if batched else draws[0]
-            w[name] = value.to(place)
-        return w
-
-    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
-        """The number of members of ``w``, ``None`` without a member axis.
-
-        Raises:
-            ValueError: missing, unknown or misshapen parameters.
-        """
-        if w.keys() != self.shapes.keys():
-            raise ValueError(
-                f"{name} must hold {sorted(self.shapes)}, got {sorted(map(str, w))}"
-            )
-        axes = tuple(w["W0"].shape[:-2])
-        fits = all(tuple(w[k].shape) == axes + s for k, s in self.shapes.items())
-        if not fits or len(axes) > 1:
-            shapes = {k: tuple(v.shape) for k, v in w.items()}
-            raise ValueError(
-                f"{name} must have shapes {self.shapes}, with or without one leading "
-                f"member axis; got {shapes}"
-            )
-        return axes[0] if axes else None
+    @property
+    def scales(self) -> dict[str, float]:
+        """Weights and biases start from N(0, 1)."""
+        return dict.fromkeys(self.shapes, 1.0)
 
     def preactivations(self, w: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
         """a_1, ..., a_L, each (..., n, width); the last is the output, width 1.
@@ -134,12 +82,7 @@ class ReluNetwork:
             TypeError, ValueError: parameters or inputs of the wrong form.
         """
         self.check_params(w)
-        check.tensor("x", x, ndim=(2, 3), like=w["W0"], finite=False)
-        if x.shape[-1] != self.d:
-            raise ValueError(
-                f"x must have {self.d} components on its last axis, "
-                f"got shape {tuple(x.shape)}"
-            )
+        check_points(x, self.d, w["W0"])
         found, h = [], x
         for layer in range(self.depth):
             a = torch.matmul(h, w[f"W{layer}"].mT) / math.sqrt(h.shape[-1])

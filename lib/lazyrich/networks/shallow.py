@@ -9,7 +9,7 @@ the NTK scaling. ``FullyConnected`` with ``L=1`` is the same net in other units:
 ``alpha = sqrt(h) alpha_ntk`` (``theory.mean_field.scale_dictionary``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,12 +18,11 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.networks.activations import Activation, activation
-from lazyrich.networks.fully_connected import Params, TangentFactor
-from lazyrich.networks.initial import normal_weights
+from lazyrich.networks.network import Network, Params, TangentFactor, check_points
 
 
 @dataclass(frozen=True)
-class Shallow:
+class Shallow(Network):
     """One hidden layer behind a 1/h read-out (mdl2022, Sec. 2).
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -65,54 +64,18 @@ class Shallow:
         return {"W": (self.h, self.d), "a": (self.h,)}
 
     @property
-    def n_params(self) -> int:
-        """Number of parameters of one member, h (d + 1)."""
-        return self.h * (self.d + 1)
-
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw all weights from N(0, 1). Arguments and errors: ``FullyConnected.init``."""
-        ones = dict.fromkeys(self.shapes, 1.0)
-        return normal_weights(self.shapes, ones, seed, members, dtype, device)
+    def scales(self) -> dict[str, float]:
+        """All weights start from N(0, 1)."""
+        return dict.fromkeys(self.shapes, 1.0)
 
     def particles(self, w: Mapping[str, Tensor]) -> Tensor:
         """Neurons as points (a_i, w_i): shape (..., h, d + 1), a first."""
         self.check_params(w)
         return torch.cat((w["a"].unsqueeze(-1), w["W"]), dim=-1)
 
-    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
-        """The number of members of ``w``, ``None`` without a member axis.
-
-        Raises:
-            TypeError, ValueError: missing, unknown or misshapen parameters.
-        """
-        if not isinstance(w, Mapping):
-            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
-        if w.keys() != self.shapes.keys():
-            raise ValueError(f"{name} must hold W and a, got {', '.join(w)}")
-        axes = tuple(w["W"].shape[:-2])
-        fits = all(w[k].shape == axes + shape for k, shape in self.shapes.items())
-        if not fits or len(axes) > 1:
-            shapes = {k: tuple(v.shape) for k, v in w.items()}
-            raise ValueError(
-                f"{name} must have shapes {self.shapes}, with or without one leading "
-                f"member axis; got {shapes}"
-            )
-        return axes[0] if axes else None
-
     def _preactivation(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        members = self.check_params(w)
-        check.tensor("x", x, ndim=(2, 3), like=w["W"], finite=False)
-        if x.shape[-1] != self.d or (x.ndim == 3 and members != len(x)):
-            raise ValueError(
-                f"x must be (n, {self.d}), or ({members}, n, {self.d}) like w, "
-                f"got shape {tuple(x.shape)}"
-            )
+        self.check_params(w)
+        check_points(x, self.d, w["W"])
         return x @ w["W"].mT
 
     def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:

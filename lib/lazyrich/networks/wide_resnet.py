@@ -12,23 +12,46 @@ There are no biases and no batch normalisation, so that every example has a grad
 its own. Standard parametrisation: weights N(0, sigma^2 / fan_in).
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lazyrich.core import check
-from lazyrich.networks.initial import normal_weights
+from lazyrich.networks.initial import fan_in_scales
+from lazyrich.networks.network import Network, check_images
 
-Params = dict[str, Tensor]
+
+class Block(NamedTuple):
+    """Where a block stands, and what it does to channels and sides."""
+
+    group: int
+    index: int
+    before: int
+    width: int
+    stride: int
+
+
+def residual_blocks(k: int, b: int) -> Iterator[Block]:
+    """The blocks of a wide residual network in the order of its forward pass.
+
+    Three groups of ``b`` blocks with 16 k, 32 k and 64 k channels, behind a first layer
+    of 16; the second and the third group start with stride 2.
+    """
+    before = 16
+    for group in range(3):
+        width = 16 * 2**group * k
+        for index in range(b):
+            stride = 2 if group > 0 and index == 0 else 1
+            yield Block(group, index, before, width, stride)
+            before = width
 
 
 @dataclass(frozen=True)
-class WideResNet:
+class WideResNet(Network):
     """A wide residual network (atanasov2022, App. I).
 
     A description without state: ``init`` draws weights, calling it evaluates f. It goes
@@ -54,6 +77,8 @@ class WideResNet:
     sigma: float = 0.3
     sigma_first: float = 6.0
 
+    ensembles = False
+
     def __post_init__(self) -> None:
         for name in ("k", "b", "channels", "c"):
             check.positive_int(name, getattr(self, name))
@@ -64,50 +89,26 @@ class WideResNet:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every weight, in the order of the forward pass."""
         shapes: dict[str, tuple[int, ...]] = {"first": (16, self.channels, 3, 3)}
-        before = 16
-        for group in range(3):
-            width = 16 * 2**group * self.k
-            for block in range(self.b):
-                place = f"group{group}.block{block}"
-                shapes[f"{place}.conv0"] = (width, before, 3, 3)
-                shapes[f"{place}.conv1"] = (width, width, 3, 3)
-                if block == 0:
-                    shapes[f"{place}.shortcut"] = (width, before, 3, 3)
-                before = width
-        shapes["readout"] = (self.c, before)
+        for block in residual_blocks(self.k, self.b):
+            place = f"group{block.group}.block{block.index}"
+            shapes[f"{place}.conv0"] = (block.width, block.before, 3, 3)
+            shapes[f"{place}.conv1"] = (block.width, block.width, 3, 3)
+            if block.index == 0:
+                shapes[f"{place}.shortcut"] = (block.width, block.before, 3, 3)
+        shapes["readout"] = (self.c, 64 * self.k)
         return shapes
-
-    @property
-    def n_params(self) -> int:
-        """Number of parameters."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def main_path(self) -> int:
         """Layers of weights on the main path: all but the shortcuts."""
         return sum("shortcut" not in name for name in self.shapes)
 
-    def init(
-        self,
-        seed: int | Sequence[int] = 0,
-        members: int | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Params:
-        """Draw weights; arguments are those of ``FullyConnected.init``.
-
-        Raises:
-            ValueError: an ensemble was asked for.
-        """
-        if members is not None or isinstance(seed, Sequence):
-            raise ValueError(
-                "seed must be one integer: this network has no member axis"
-            )
-        scales = {}
-        for name, shape in self.shapes.items():
-            sigma = self.sigma_first if name == "first" else self.sigma
-            scales[name] = sigma / math.sqrt(math.prod(shape[1:]))
-        return normal_weights(self.shapes, scales, seed, None, dtype, device)
+    @property
+    def scales(self) -> dict[str, float]:
+        """Weights start from N(0, sigma^2 / fan_in), the first layer with its own sigma."""
+        shapes = self.shapes
+        first = fan_in_scales({"first": shapes["first"]}, self.sigma_first)
+        return fan_in_scales(shapes, self.sigma) | first
 
     def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """f(w, x): shape (n,), or (n, c) for c > 1.
@@ -119,12 +120,12 @@ class WideResNet:
         Raises:
             TypeError, ValueError: parameters or inputs of the wrong form.
         """
-        self._check(w, x)
+        self.check_params(w)
+        check_images(x, self.channels, w["first"], least=4)
         z = functional.conv2d(x, w["first"], padding=1)
-        for group in range(3):
-            for block in range(self.b):
-                stride = 2 if group > 0 and block == 0 else 1
-                z = self._block(w, f"group{group}.block{block}", z, stride)
+        for block in residual_blocks(self.k, self.b):
+            place = f"group{block.group}.block{block.index}"
+            z = self._block(w, place, z, block.stride)
         f = z.mean((-2, -1)) @ w["readout"].mT
         return f.squeeze(-1) if self.c == 1 else f
 
@@ -139,23 +140,3 @@ class WideResNet:
         if direct is not None:
             z = functional.conv2d(z, direct, stride=stride, padding=1)
         return z + main
-
-    def _check(self, w: Mapping[str, Tensor], x: Tensor) -> None:
-        if not isinstance(w, Mapping):
-            raise TypeError(f"w must be a dict of tensors, got {type(w).__name__}")
-        if w.keys() != self.shapes.keys():
-            raise ValueError(
-                f"w must hold {', '.join(self.shapes)}; got {', '.join(w)}"
-            )
-        wrong = [k for k, s in self.shapes.items() if tuple(w[k].shape) != s]
-        if wrong:
-            raise ValueError(
-                f"w must have shape {self.shapes[wrong[0]]} at {wrong[0]}, "
-                f"got {tuple(w[wrong[0]].shape)}"
-            )
-        check.tensor("x", x, ndim=4, like=w["first"], finite=False)
-        if x.shape[1] != self.channels or min(x.shape[2:]) < 4:
-            raise ValueError(
-                f"x must be images (n, {self.channels}, height, width) with sides of at "
-                f"least 4, got shape {tuple(x.shape)}"
-            )

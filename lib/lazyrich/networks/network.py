@@ -1,0 +1,206 @@
+"""What the networks share: parameters that are counted, drawn and checked.
+
+A network is a frozen description without state. Its own file says what sets it apart: the
+``shapes`` of its parameters, the ``scales`` of their first values, f(w, x) and, where
+they are written out, its derivatives. Parameters are a ``dict`` of tensors, all of which
+may carry one leading axis of **members**, an ensemble that is evaluated in one go.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lazyrich.core import check
+from lazyrich.core.pullback import Params
+from lazyrich.networks.initial import normal_weights
+
+
+class TangentFactor(NamedTuple):
+    """One layer's share of the tangent kernel (see ``FullyConnected.tangent_factors``).
+
+    Attributes:
+        z: inputs of the layer, shape (..., n, fan_in).
+        scale: 1 / fan_in.
+        bias: 1.0 if the layer has a trained bias, else 0.0.
+        d: d f / d (output of the layer): (..., n, fan_out), or (..., n, c, fan_out) for
+            several outputs; ``None`` for the read-out, where it is the identity.
+    """
+
+    z: Tensor
+    scale: float
+    bias: float
+    d: Tensor | None
+
+
+class Network(ABC):
+    """A function f(w, x) of parameters ``w`` and inputs ``x``."""
+
+    ensembles: ClassVar[bool] = True
+    """Whether parameters may carry a leading axis of members."""
+
+    drawn: ClassVar[torch.dtype | None] = torch.float64
+    """The dtype of the draws, rounded afterwards; ``None`` draws in the one asked for."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter of one member, from the input up."""
+
+    @property
+    @abstractmethod
+    def scales(self) -> dict[str, float]:
+        """Standard deviation of every parameter at the start; 0 starts from zeros."""
+
+    @abstractmethod
+    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """f(w, x)."""
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters N of one member."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def init(
+        self,
+        seed: int | Sequence[int] = 0,
+        members: int | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
+    ) -> Params:
+        """Draw parameters: centred Gaussians with the standard deviations ``scales``.
+
+        The member of seed ``s`` is the same whatever the batch it is drawn in: draws are
+        made on the CPU from generators named by parameter and seed. Networks that differ
+        in their scales alone get proportional weights from equal seeds.
+
+        Args:
+            seed: one seed, or a sequence of seeds, which gives a member axis.
+            members: with one seed, the number of members ``seed, seed + 1, ...``;
+                ``None`` leaves the member axis out.
+            dtype, device: of the result.
+
+        Raises:
+            TypeError, ValueError: seeds that are not integers >= 0, an empty sequence,
+                ``members`` beside a sequence of seeds, a dtype that is not floating, or
+                an ensemble of a network that has no member axis.
+        """
+        if not self.ensembles and (members is not None or isinstance(seed, Sequence)):
+            raise ValueError(
+                "seed must be one integer: this network has no member axis"
+            )
+        drawn = self.drawn or dtype
+        return normal_weights(
+            self.shapes, self.scales, seed, members, dtype, device, drawn
+        )
+
+    def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
+        """The number of members of ``w``, ``None`` without a member axis.
+
+        Raises:
+            TypeError, ValueError: missing, unknown or misshapen parameters.
+        """
+        axes = self._leading_axes(w, name)
+        if len(axes) > self.ensembles:
+            most = "at most one leading axis" if self.ensembles else "no leading axis"
+            raise ValueError(f"{name} must have {most}, of members, got axes {axes}")
+        return axes[0] if axes else None
+
+    def _leading_axes(
+        self, w: Mapping[str, Tensor], name: str = "w"
+    ) -> tuple[int, ...]:
+        """The axes that the first parameter has before its shape, and all must have."""
+        if not isinstance(w, Mapping):
+            raise TypeError(f"{name} must be a dict of tensors, got {type(w).__name__}")
+        shapes = self.shapes
+        if w.keys() != shapes.keys():
+            missing = [key for key in shapes if key not in w]
+            unknown = [key for key in w if key not in shapes]
+            raise ValueError(
+                f"{name} must hold the parameters of {self}: missing {missing}, "
+                f"unknown {unknown}"
+            )
+        first, shape = next(iter(shapes.items()))
+        axes = tuple(w[first].shape[: -len(shape)])
+        for key, shape in shapes.items():
+            if w[key].shape != axes + shape:
+                behind = f" behind the leading axes {axes} of {first}" if axes else ""
+                raise ValueError(
+                    f"{name} must have shape {shape} at {key}{behind}, "
+                    f"got {tuple(w[key].shape)}"
+                )
+        return axes
+
+
+def chain_shapes(
+    widths: Sequence[int], bias: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Parameters of fully connected layers between ``widths``, inputs and outputs
+    included: ``W0`` (widths[1], widths[0]), with a bias ``B0`` (widths[1],), ``W1``, ..."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
+        shapes[f"W{layer}"] = (fan_out, fan_in)
+        if bias:
+            shapes[f"B{layer}"] = (fan_out,)
+    return shapes
+
+
+def check_widths(widths: Sequence[int]) -> None:
+    """Refuse anything but positive integers for inputs, hidden layers and outputs.
+
+    Raises:
+        TypeError, ValueError: fewer than two widths, or one that is not such a number.
+    """
+    if not isinstance(widths, Sequence) or len(widths) < 2:
+        raise ValueError(
+            f"widths must hold at least inputs and outputs, got {widths!r}"
+        )
+    for width in widths:
+        check.positive_int("widths", width)
+
+
+def check_points(
+    x: Tensor, d: int, weight: Tensor, ndim: int | Sequence[int] = (2, 3)
+) -> None:
+    """Refuse inputs other than (n, d), or (members, n, d), of the kind of ``weight``.
+
+    Args:
+        x: inputs.
+        d: numbers an input.
+        weight: of the first layer, (fan_out, d) behind an axis of members if any.
+        ndim: allowed number(s) of axes.
+
+    Raises:
+        TypeError, ValueError: another dtype, device or shape, or another number of
+            members than ``weight`` has.
+    """
+    check.tensor("x", x, ndim=ndim, like=weight, finite=False)
+    if x.shape[-1] != d:
+        raise ValueError(
+            f"x must have {d} components on its last axis, got shape {tuple(x.shape)}"
+        )
+    if x.ndim == 3 and weight.shape[:-2] != x.shape[:1]:
+        raise ValueError(
+            "x with a member axis must have the leading axes of w, "
+            f"{tuple(weight.shape[:-2])}, got shape {tuple(x.shape)}"
+        )
+
+
+def check_images(x: Tensor, channels: int, weight: Tensor, least: int = 1) -> None:
+    """Refuse inputs other than (n, channels, height, width) of the kind of ``weight``,
+    or with sides below ``least``.
+
+    Raises:
+        TypeError, ValueError: another dtype, device or shape.
+    """
+    check.tensor("x", x, ndim=4, like=weight, finite=False)
+    if x.shape[1] != channels or min(x.shape[2:]) < least:
+        sides = f" with sides of at least {least}" if least > 1 else ""
+        raise ValueError(
+            f"x must be images (n, {channels}, height, width){sides}, "
+            f"got shape {tuple(x.shape)}"
+        )
