@@ -125,97 +125,97 @@ def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     return tries * (2e-4 + flop / 3e10 + 8e-9 * n * h * L)
 
 
+def _flow_study(
+    name: str,
+    title: str,
+    *,
+    laptop: sweeps.Scale,
+    paper: sweeps.Scale,
+    laziness: str = "alpha_mf",
+    cpu: int = 6,
+    cuda: int = 40,
+) -> sweeps.Study:
+    """A study of the flow. All of them share ``measure`` and therefore its version; they
+    differ in their grids, in the axis of laziness and in the members of a chunk."""
+    return sweeps.register(
+        sweeps.Study(
+            name=name,
+            title=title,
+            version=1,
+            scales={"laptop": laptop, "paper": paper},
+            measure=measure,
+            chunk_axes=(laziness, "seed"),
+            cost=cost,
+            chunk_size={"cpu": cpu, "cuda": cuda},
+        )
+    )
+
+
 SERIES = (1e-4, 1e-2, 1.0, 1e4)
 """The values of sqrt(h) alpha that mdl2022 shows."""
 
-REGIMES = sweeps.register(
-    sweeps.Study(
-        name="regimes",
-        title="Test error and kernel change over widths at fixed sqrt(h) alpha",
-        version=1,
-        scales={
-            "laptop": sweeps.Scale(
-                grid={
-                    "h": (16, 32, 64, 128, 256),
-                    "alpha_mf": SERIES,
-                    "seed": tuple(range(6)),
-                },
-                settings=SETTINGS,
-            ),
-            "paper": sweeps.Scale(
-                grid={
-                    "h": (100, 300, 1000),
-                    "alpha_mf": SERIES,
-                    "seed": tuple(range(20)),
-                },
-                settings=PAPER_SETTINGS,
-            ),
-        },
-        measure=measure,
-        chunk_axes=("alpha_mf", "seed"),
-        cost=cost,
-        chunk_size={"cpu": 6, "cuda": 80},
-    )
+WIDTHS = (16, 32, 64, 128, 256)
+PAPER_WIDTHS = (100, 300, 1000)
+FEW, MANY = tuple(range(6)), tuple(range(20))
+
+REGIMES = _flow_study(
+    "regimes",
+    "Test error and kernel change over widths at fixed sqrt(h) alpha",
+    laptop=sweeps.Scale({"h": WIDTHS, "alpha_mf": SERIES, "seed": FEW}, SETTINGS),
+    paper=sweeps.Scale(
+        {"h": PAPER_WIDTHS, "alpha_mf": SERIES, "seed": MANY}, PAPER_SETTINGS
+    ),
+    cuda=80,
 )
 
-FIXED_ALPHA = sweeps.register(
-    sweeps.Study(
-        name="fixed_alpha",
-        title="Kernel change over widths at one fixed alpha",
-        version=1,
-        scales={
-            "laptop": sweeps.Scale(
-                grid={
-                    "h": (16, 32, 64, 128, 256),
-                    "alpha": (10.0,),
-                    "seed": tuple(range(6)),
-                },
-                settings=SETTINGS,
-            ),
-            "paper": sweeps.Scale(
-                grid={
-                    "h": (100, 300, 1000),
-                    "alpha": (1.0, 10.0),
-                    "seed": tuple(range(20)),
-                },
-                settings=PAPER_SETTINGS,
-            ),
-        },
-        measure=measure,
-        chunk_axes=("alpha", "seed"),
-        cost=cost,
-        chunk_size={"cpu": 6, "cuda": 40},
-    )
+FIXED_ALPHA = _flow_study(
+    "fixed_alpha",
+    "Kernel change over widths at one fixed alpha",
+    laptop=sweeps.Scale({"h": WIDTHS, "alpha": (10.0,), "seed": FEW}, SETTINGS),
+    paper=sweeps.Scale(
+        {"h": PAPER_WIDTHS, "alpha": (1.0, 10.0), "seed": MANY}, PAPER_SETTINGS
+    ),
+    laziness="alpha",
 )
 
-DEPTHS = sweeps.register(
-    sweeps.Study(
-        name="error_by_depth",
-        title="Test error and kernel change against sqrt(h) alpha at two depths",
-        version=1,
-        scales={
-            "laptop": sweeps.Scale(
-                grid={
-                    "L": (2, 5),
-                    "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e4),
-                    "seed": tuple(range(4)),
-                },
-                settings={**_but_depth(SETTINGS), "h": 64},
-            ),
-            "paper": sweeps.Scale(
-                grid={
-                    "L": (2, 3, 5),
-                    "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e3, 1e4),
-                    "seed": tuple(range(20)),
-                },
-                settings={**_but_depth(PAPER_SETTINGS), "h": 1000},
-            ),
+DEPTHS = _flow_study(
+    "error_by_depth",
+    "Test error and kernel change against sqrt(h) alpha at two depths",
+    laptop=sweeps.Scale(
+        {
+            "L": (2, 5),
+            "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e4),
+            "seed": tuple(range(4)),
         },
-        measure=measure,
-        chunk_axes=("alpha_mf", "seed"),
-        cost=cost,
-        chunk_size={"cpu": 4, "cuda": 40},
-    )
+        {**_but_depth(SETTINGS), "h": 64},
+    ),
+    paper=sweeps.Scale(
+        {
+            "L": (2, 3, 5),
+            "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e3, 1e4),
+            "seed": MANY,
+        },
+        {**_but_depth(PAPER_SETTINGS), "h": 1000},
+    ),
+    cpu=4,
+)
+
+BOTH_ENDS = (1e-2, 1e3)
+"""The values of sqrt(h) alpha at which large steps are set beside the flow."""
+
+ENDS = sweeps.Scale(
+    {"alpha_mf": BOTH_ENDS, "seed": tuple(range(12))},
+    {**SETTINGS, "h": 64, "n_train": 100},
+)
+PAPER_ENDS = sweeps.Scale(
+    {"alpha_mf": BOTH_ENDS, "seed": MANY}, {**PAPER_SETTINGS, "h": 1000}
+)
+
+SMALL_STEPS = _flow_study(
+    "small_steps",
+    "The flow of the same nets as large_steps",
+    laptop=ENDS,
+    paper=PAPER_ENDS,
 )
 
 
@@ -341,42 +341,16 @@ def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
     )
 
 
-def _both_ends(seeds: int) -> dict[str, tuple[Any, ...]]:
-    return {"alpha_mf": (1e-2, 1e3), "seed": tuple(range(seeds))}
-
-
-DESCENT_LAPTOP = {**SETTINGS, "h": 64, "n_train": 100}
-DESCENT_PAPER = {**PAPER_SETTINGS, "h": 1000}
-
 DESCENT = sweeps.register(
     sweeps.Study(
         name="large_steps",
         title="Gradient descent at half the largest stable step, at both ends",
         version=1,
-        scales={
-            "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
-            "paper": sweeps.Scale(_both_ends(20), DESCENT_PAPER),
-        },
+        scales={"laptop": ENDS, "paper": PAPER_ENDS},
         measure=measure_descent,
         chunk_axes=("alpha_mf", "seed"),
         cost=lambda member, scale: 4.0 * cost(member, scale),
         chunk_size={"cpu": 12, "cuda": 40},
-    )
-)
-
-SMALL_STEPS = sweeps.register(
-    sweeps.Study(
-        name="small_steps",
-        title="The flow of the same nets as large_steps",
-        version=1,
-        scales={
-            "laptop": sweeps.Scale(_both_ends(12), DESCENT_LAPTOP),
-            "paper": sweeps.Scale(_both_ends(20), DESCENT_PAPER),
-        },
-        measure=measure,
-        chunk_axes=("alpha_mf", "seed"),
-        cost=cost,
-        chunk_size={"cpu": 6, "cuda": 40},
     )
 )
 
