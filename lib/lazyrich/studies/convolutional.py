@@ -167,6 +167,15 @@ def block_contrast(K: Tensor, y: Tensor) -> float:
     return float((K[same].mean() - K[~same].mean()) / K.mean())
 
 
+def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
+    """Seconds of one CPU core: steps on images of a batch, as measured at laptop scale."""
+    settings, h = scale.settings, float(member["h"])
+    batch = settings["n_train"] if settings["T"] == 0 else settings["batch_cap"]
+    pixels = batch * settings["side"] ** 2
+    work = pixels * (h / 16.0) ** 1.5 * (settings["kernel"] / 3.0) ** 2
+    return settings["max_steps"] * 2e-7 * work
+
+
 CONVOLUTIONAL = sweeps.register(
     sweeps.Study(
         name="convolutional",
@@ -192,11 +201,7 @@ CONVOLUTIONAL = sweeps.register(
         },
         measure=measure,
         chunk_axes=("alpha", "seed"),
-        cost=lambda member, scale: (
-            scale.settings["max_steps"] * 3e-6
-            * scale.settings["side"] ** 2 * (float(member["h"]) / 16.0) ** 1.5
-            * (scale.settings["kernel"] / 3.0) ** 2
-        ),
+        cost=cost,
         chunk_size={"cpu": 1, "cuda": 1},
     )
 )  # fmt: skip

@@ -148,10 +148,11 @@ def _at(times: np.ndarray, t: np.ndarray, curves: np.ndarray) -> np.ndarray:
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
     settings, h, L = scale.settings, scale.settings["h"], int(member["L"])
-    tries = 2000.0 + 600.0 * L
+    tries = (2500.0 if member["net"] == "softplus" else 1200.0) * (1.0 + 1.0 / L)
+    tries *= 0.1 / settings["max_output_change"]
     flop = 6.0 * settings["n_train"] * ((L - 1) * h * h + (settings["d"] + 1) * h)
-    elementwise = 8e-9 * settings["n_train"] * h * L
-    return tries * (2e-4 + 6e-5 * L + flop / 3e10 + elementwise)
+    elementwise = 5e-9 * settings["n_train"] * h * L
+    return tries * (1.2e-4 + 5e-5 * L + flop / 6e10 + elementwise)
 
 
 DEPTH = sweeps.register(

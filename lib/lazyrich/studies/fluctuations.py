@@ -21,7 +21,7 @@ from lazyrich.networks import FullyConnected
 from lazyrich.studies import alpha_sweep
 from lazyrich.studies.alpha_sweep import LAPTOP as SWEEP
 from lazyrich.studies.alpha_sweep import PAPER as PAPER_SWEEP
-from lazyrich.studies.alpha_sweep import load_data, network
+from lazyrich.studies.alpha_sweep import by_regime, load_data, network
 
 LAPTOP_SETTINGS = {
     **SWEEP.settings, "L": 2, "n_train": 300, "n_test": 3000, "n_kernel": 100,
@@ -34,29 +34,29 @@ FLUCTUATIONS = sweeps.register(
         title="Ensembles of equal width over sqrt(h) alpha: variance and test error",
         version=1,
         scales={
-            "laptop": sweeps.Scale(
+            "laptop": by_regime(sweeps.Scale(
                 grid={
                     "h": (32, 64, 128),
                     "alpha_mf": (1e-2, 1e-1, 1.0, 1e1),
                     "seed": tuple(range(8)),
                 },
                 settings=LAPTOP_SETTINGS,
-            ),
-            "paper": sweeps.Scale(
+            )),
+            "paper": by_regime(sweeps.Scale(
                 grid={
                     "h": (50, 100, 200, 400, 800),
                     "alpha_mf": (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e6),
                     "seed": tuple(range(20)),
                 },
                 settings=PAPER_SWEEP.settings,
-            ),
+            )),
         },
         measure=alpha_sweep.measure,
         chunk_axes=("alpha_mf", "seed"),
         cost=alpha_sweep.cost,
         chunk_size={"cpu": 4, "cuda": 64},
     )
-)
+)  # fmt: skip
 
 WIDE = sweeps.register(
     sweeps.Study(
@@ -64,21 +64,21 @@ WIDE = sweeps.register(
         title="Wider ensembles in the feature regime alone",
         version=1,
         scales={
-            "laptop": sweeps.Scale(
+            "laptop": by_regime(sweeps.Scale(
                 grid={"h": (256,), "alpha_mf": (1e-2,), "seed": tuple(range(8))},
                 settings=LAPTOP_SETTINGS,
-            ),
-            "paper": sweeps.Scale(
+            )),
+            "paper": by_regime(sweeps.Scale(
                 grid={"h": (1600,), "alpha_mf": (1e-2,), "seed": tuple(range(20))},
                 settings=PAPER_SWEEP.settings,
-            ),
+            )),
         },
         measure=alpha_sweep.measure,
         chunk_axes=("alpha_mf", "seed"),
         cost=alpha_sweep.cost,
         chunk_size={"cpu": 2, "cuda": 20},
     )
-)
+)  # fmt: skip
 
 
 def measure_frozen(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
