@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from lazyrich import figures
-from lazyrich.figures.style import COLOURS, STYLE
+from lazyrich.figures.style import COLOURS, STYLE, new, power_guide
 
 # Linear maps of linear RGB that simulate two forms of colour blindness (Vienot, Brettel
 # and Mollon 1999).
@@ -107,3 +107,15 @@ def test_axes_come_as_an_array_in_the_style() -> None:
         figures.new(0)
     with pytest.raises(ValueError, match="height must be a positive number"):
         figures.new(height=-1.0)
+
+
+def test_a_guide_is_the_power_law_that_it_names():
+    _, axes = new()
+    axis = axes[0, 0]
+    power_guide(axis, (10, 1000), 3.0, -0.5, "$-1/2$", offset=(1, 2))
+    x, y = np.asarray(axis.lines[0].get_data())
+    np.testing.assert_allclose(x, [10.0, 1000.0])
+    np.testing.assert_allclose(y, [3.0, 0.3])
+    (text,) = axis.texts
+    assert (text.get_text(), text.get_position()) == ("$-1/2$", (1, 2))
+    np.testing.assert_allclose(text.xy, (100.0, 3.0 / 10**0.5))

@@ -10,20 +10,16 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from lazyrich.figures.phase_map import PhaseMap
-from lazyrich.figures.style import COLOURS, MARKERS, alpha_bar, alpha_colours, new
+from lazyrich.figures.style import (
+    COLOURS,
+    MARKERS,
+    alpha_bar,
+    alpha_colours,
+    new,
+    power_guide,
+)
 
 _COLLAPSE = r"$\sqrt{h}\,\alpha$"
-
-
-def _guide(axis: Axes, x: Sequence[float], y0: float, power: float, text: str) -> None:
-    """A dashed power law through (x[0], y0), with its exponent written beside it."""
-    ends = np.array([x[0], x[1]], dtype=float)
-    axis.plot(ends, y0 * (ends / ends[0]) ** power, "k--", lw=1.2)
-    middle = np.sqrt(ends[0] * ends[1])
-    axis.annotate(
-        text, (middle, y0 * (middle / ends[0]) ** power),
-        xytext=(7, 5), textcoords="offset points", fontsize=11,
-    )  # fmt: skip
 
 
 def _by_width(
@@ -57,10 +53,15 @@ def kernel_change(table: xr.Dataset, exponent: float) -> Figure:
     axes[0, 0].set_ylabel(r"$\|\Delta\Theta\|\,/\,\|\Theta_0\|$")
     axes[0, 0].legend()
     middle = float(np.exp(np.log(variable.sel(alpha_mf=1e-2)).mean()))
-    _guide(axes[0, 1], (3e-4, 1.0), 6 * middle * (1e-2 / 3e-4) ** exponent, -exponent,
-           f"$-{exponent:.3g}$")  # fmt: skip
+    power_guide(
+        axes[0, 1],
+        (3e-4, 1.0),
+        6 * middle * (1e-2 / 3e-4) ** exponent,
+        -exponent,
+        f"$-{exponent:.3g}$",
+    )
     right = float(np.exp(np.log(variable.sel(alpha_mf=1e2)).mean()))
-    _guide(axes[0, 1], (1e2, 1e4), 5 * right, -1.0, "$-1$")
+    power_guide(axes[0, 1], (1e2, 1e4), 5 * right, -1.0, "$-1$")
     return figure
 
 
@@ -70,7 +71,7 @@ def times(table: xr.Dataset, to_zero: xr.Dataset | None = None) -> Figure:
     _by_width(axes[0, 0], table["t1"], collapsed=True)
     axes[0, 0].set_title("$t_1$: half the loss")
     axes[0, 0].set_ylabel("time")
-    _guide(axes[0, 0], (3e-4, 3e-1), 8 * 3e-4, 1.0, "$+1$")
+    power_guide(axes[0, 0], (3e-4, 3e-1), 8 * 3e-4, 1.0, "$+1$")
     axes[0, 0].legend()
     if to_zero is not None:
         n = to_zero.attrs.get("n_train", 100)
@@ -97,10 +98,15 @@ def weights(table: xr.Dataset, exponent: float) -> Figure:
     variable = table["weight_change_end"]
     scale = np.sqrt(variable["h"])
     left = float(np.exp(np.log((variable * scale).sel(alpha_mf=1e-2)).mean()))
-    _guide(axis, (3e-4, 1.0), 2 * left * (1e-2 / 3e-4) ** exponent, -exponent,
-           f"$-{exponent:.2g}$")  # fmt: skip
+    power_guide(
+        axis,
+        (3e-4, 1.0),
+        2 * left * (1e-2 / 3e-4) ** exponent,
+        -exponent,
+        f"$-{exponent:.2g}$",
+    )
     right = float(np.exp(np.log((variable * scale).sel(alpha_mf=1e2)).mean()))
-    _guide(axis, (1e2, 1e4), 2.5 * right, -1.0, "$-1$")
+    power_guide(axis, (1e2, 1e4), 2.5 * right, -1.0, "$-1$")
     axis.set_ylabel(r"$\sqrt{h}\,\|w-w_0\|\,/\,\|w_0\|$")
     axis.legend()
     return figure

@@ -5,22 +5,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lazyrich.figures.style import COLOURS, MARKERS, new
+from lazyrich.figures.style import COLOURS, MARKERS, new, power_guide
 
 _MF = r"$\sqrt{h}\,\alpha$"
-
-
-def _guide(axis: Axes, x: tuple[float, float], y0: float, power: float, text: str):
-    ends = np.array(x)
-    axis.plot(ends, y0 * (ends / ends[0]) ** power, "k--", lw=1.2)
-    middle = np.sqrt(ends[0] * ends[1])
-    axis.annotate(
-        text, (middle, y0 * (middle / ends[0]) ** power),
-        xytext=(6, 4), textcoords="offset points", fontsize=11,
-    )  # fmt: skip
 
 
 def response(
@@ -48,10 +37,14 @@ def response(
             label=f"$h={h}$",
         )  # fmt: skip
     left.loglog(s, smooth, color="0.5", ls=":", label="softplus")
-    _guide(left, (30.0, 3e3), 2.0 * kernel[0][np.searchsorted(s, 30.0)], -0.5, "$-1/2$")
+    power_guide(
+        left, (30.0, 3e3), 2.0 * kernel[0][np.searchsorted(s, 30.0)], -0.5, "$-1/2$"
+    )
     far = np.searchsorted(s, 1e7)
-    _guide(left, (s[far], s[-1]), 3.0 * kernel[0][far], -1.0, "$-1$")
-    _guide(right, (30.0, 1e4), 2.0 * flips[-1][np.searchsorted(s, 30.0)], -1.0, "$-1$")
+    power_guide(left, (s[far], s[-1]), 3.0 * kernel[0][far], -1.0, "$-1$")
+    power_guide(
+        right, (30.0, 1e4), 2.0 * flips[-1][np.searchsorted(s, 30.0)], -1.0, "$-1$"
+    )
     left.set_ylabel(r"$\|\Delta\Theta\|\,/\,\|\Theta_0\|$")
     right.set_ylabel("flipped signs a net")
     for axis in (left, right):
@@ -73,9 +66,14 @@ def trained(table: xr.Dataset, exponent: float) -> Figure:
     mean = np.exp(logs.mean("seed"))
     axis.loglog(change["alpha_mf"], mean, color=COLOURS[0], marker="o")
     at = float(mean.sel(alpha_mf=1e-2))
-    _guide(axis, (1e-4, 1.0), 4 * at * 1e-2**exponent * 1e4**exponent, -exponent,
-           f"$-{exponent:.3g}$")  # fmt: skip
-    _guide(axis, (1e2, 1e6), 2 * float(mean.sel(alpha_mf=1e2)), -0.5, "$-1/2$")
+    power_guide(
+        axis,
+        (1e-4, 1.0),
+        4 * at * 1e-2**exponent * 1e4**exponent,
+        -exponent,
+        f"$-{exponent:.3g}$",
+    )
+    power_guide(axis, (1e2, 1e6), 2 * float(mean.sel(alpha_mf=1e2)), -0.5, "$-1/2$")
     axis.set_xlabel(_MF)
     axis.set_ylabel(r"$\|\Delta\Theta\|\,/\,\|\Theta_0\|$")
     return figure

@@ -149,3 +149,33 @@ def alpha_bar(axes: Axes, alphas: Sequence[float], label: str = r"$\alpha$") -> 
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(mapped, ax=axes, label=label)
+
+
+def power_guide(
+    axis: Axes,
+    ends: Sequence[float],
+    y0: float,
+    power: float,
+    text: str,
+    offset: tuple[float, float] = (7, 5),
+) -> None:
+    """A dashed power law for the eye on logarithmic axes, with its exponent beside it.
+
+    Args:
+        axis: where it is drawn.
+        ends: two abscissae > 0 between which it runs.
+        y0: its value at the first.
+        power: its exponent.
+        text: written at the (geometric) middle.
+        offset: of the text from there, in points.
+    """
+    x = np.array([ends[0], ends[1]], dtype=float)
+    axis.plot(x, y0 * (x / x[0]) ** power, "k--", lw=1.2)
+    middle = np.sqrt(x[0] * x[1])
+    axis.annotate(
+        text,
+        (middle, y0 * (middle / x[0]) ** power),
+        xytext=offset,
+        textcoords="offset points",
+        fontsize=11,
+    )

@@ -5,25 +5,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lazyrich.figures.slider import Sliders
-from lazyrich.figures.style import COLOURS, MARKERS, new
+from lazyrich.figures.style import COLOURS, MARKERS, new, power_guide
 
 _MF = r"$\sqrt{h}\,\alpha$"
 _S = r"$t\,/\,(\sqrt{h}\,\alpha)$"
-
-
-def _guide(axis: Axes, x: Sequence[float], y0: float, power: float, text: str) -> None:
-    """A dashed power law through (x[0], y0) with its exponent beside it."""
-    ends = np.array([x[0], x[1]], dtype=float)
-    axis.plot(ends, y0 * (ends / ends[0]) ** power, "k--", lw=1.2)
-    middle = np.sqrt(ends[0] * ends[1])
-    axis.annotate(
-        text, (middle, y0 * (middle / ends[0]) ** power),
-        xytext=(7, -3), textcoords="offset points", fontsize=11,
-    )  # fmt: skip
 
 
 def start_sizes(widths: Sequence[int], groups: dict[str, np.ndarray]) -> Figure:
@@ -36,7 +24,7 @@ def start_sizes(widths: Sequence[int], groups: dict[str, np.ndarray]) -> Figure:
             h, values.mean(1), color=COLOURS[k % 7], marker=MARKERS[k % 7], label=name
         )
     top = max(float(v.mean(1)[0]) for v in groups.values())
-    _guide(axis, (h[0], h[-1]), 1.3 * top, -0.5, "$-1/2$")
+    power_guide(axis, (h[0], h[-1]), 1.3 * top, -0.5, "$-1/2$", offset=(7, -3))
     axis.set_xlabel("width $h$")
     axis.set_ylabel("root mean square at $t=0$")
     axis.legend(fontsize=10, ncols=2)
@@ -55,7 +43,7 @@ def growth(by_width: Any, by_alpha: Any) -> Figure:
         style: dict[str, Any] = {"color": COLOURS[k], "label": f"$h={h:g}$"}
         axes[0, 0].loglog(by_width.s, mean, **style)
         axes[0, 1].loglog(by_width.s, mean / np.sqrt(h), **style)
-    _guide(axes[0, 1], (1.5e-2, 4e-1), 6e-4, 1.0, "$+1$")
+    power_guide(axes[0, 1], (1.5e-2, 4e-1), 6e-4, 1.0, "$+1$", offset=(7, -3))
     axes[0, 0].set_ylabel(r"$\|f_t-f_0\|$")
     axes[0, 1].set_ylabel(r"$h^{-1/2}\,\|f_t-f_0\|$")
     for axis in axes[0]:

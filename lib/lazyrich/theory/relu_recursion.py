@@ -198,6 +198,23 @@ def _shift(k: int, layer: _Layer) -> Any:
     return rs_trunc(_u**k * moved, _u, cut) - _u**k
 
 
+def _absorb(rest: Any, count: int, layer: _Layer, what: str) -> list[sp.Expr]:
+    """c_1, ..., c_count with rest + sum_k c_k (u'^k - u^k) = 0, power by power: the
+    leading term of u'^k - u^k is -k u^(k+1).
+
+    Raises:
+        ArithmeticError: something is left.
+    """
+    found = []
+    for k in range(1, count + 1):
+        c = _coefficient(rest, k + 1) * sp.QQ(1, k)
+        rest = rs_trunc(rest + c * _shift(k, layer), _u, count + 2)
+        found.append(_expression(c))
+    if rest != 0:
+        raise ArithmeticError(f"the {what} is left with {rest}")
+    return found
+
+
 def abel_coefficients(count: int) -> list[sp.Expr]:
     r"""alpha_1, ..., alpha_count of the Abel function
 
@@ -208,14 +225,7 @@ def abel_coefficients(count: int) -> list[sp.Expr]:
     grown = layer.growth - 1
     rest = _RING.from_dict({(i - 1, j, k): c for (i, j, k), c in grown.items()})
     rest = rs_trunc(rest - layer.log * sp.QQ(3, 2) - 1, _u, cut)
-    found = []
-    for k in range(1, count + 1):
-        alpha = _coefficient(rest, k + 1) * sp.QQ(1, k)
-        rest = rs_trunc(rest + alpha * _shift(k, layer), _u, cut)
-        found.append(_expression(alpha))
-    if rest != 0:
-        raise ArithmeticError(f"the Abel equation is left with {rest}")
-    return found
+    return _absorb(rest, count, layer, "Abel equation")
 
 
 def kernel_coefficients(count: int) -> list[list[sp.Expr]]:
@@ -257,14 +267,7 @@ def transient_coefficients(count: int) -> list[sp.Expr]:
     layer = _layer(count + 1)
     cut = count + 2
     rest = rs_trunc(-3 * layer.log - rs_log(1 - 3 * _u, _u, cut), _u, cut)
-    found = []
-    for k in range(1, count + 1):
-        s = _coefficient(rest, k + 1) * sp.QQ(1, k)
-        rest = rs_trunc(rest + s * _shift(k, layer), _u, cut)
-        found.append(_expression(s))
-    if rest != 0:
-        raise ArithmeticError(f"the transient is left with {rest}")
-    return found
+    return _absorb(rest, count, layer, "transient")
 
 
 def abel_defect(v: float, count: int = 4, digits: int = 50) -> float:
