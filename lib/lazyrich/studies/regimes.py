@@ -102,18 +102,24 @@ def _ends(
     x = task.x_test
     with torch.no_grad():
         F = alpha.to(x).unsqueeze(1) * (net(w, x) - net(w0, x))
-        changes = [
-            kernel_distance(*(ntk(net, _member(v, k), x[:n_kernel]) for v in (w, w0)))
-            for k in range(len(alpha))
-        ]
     return {
         "test_error": test_error(F, task.y_test).cpu().numpy(),
-        "kernel_change_end": torch.stack(changes).cpu().numpy(),
+        "kernel_change_end": _kernel_changes(net, w0, w, x[:n_kernel]),
     }
 
 
-def _member(w: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
-    return {name: value[k] for name, value in w.items()}
+def _kernel_changes(
+    net: FullyConnected, w0: Mapping[str, Tensor], w: Mapping[str, Tensor], x: Tensor
+) -> np.ndarray:
+    """Relative change of every member's kernel, (members,); one by one, because kernels
+    are large."""
+
+    def kernel(w: Mapping[str, Tensor], k: int) -> Tensor:
+        return ntk(net, {name: value[k] for name, value in w.items()}, x)
+
+    members = range(len(w["W0"]))
+    changes = [kernel_distance(kernel(w, k), kernel(w0, k)) for k in members]
+    return torch.stack(changes).cpu().numpy()
 
 
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
@@ -397,10 +403,6 @@ def measure_student(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
     with torch.no_grad():
         F = alpha.to(x).unsqueeze(1) * (net(flow.w, x_test) - net(w, x_test))
     loss = (F - y_test).square().mean(1) / y_test.var()
-    changes = [
-        kernel_distance(*(ntk(net, _member(v, k), x_test[:100]) for v in (flow.w, w)))
-        for k in range(len(alpha))
-    ]
     return xr.Dataset(
         {
             "status": (
@@ -408,7 +410,10 @@ def measure_student(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
                 np.array([s.value for s in flow.status], dtype=object),
             ),
             "test_loss": ("member", loss.cpu().numpy()),
-            "kernel_change_end": ("member", torch.stack(changes).cpu().numpy()),
+            "kernel_change_end": (
+                "member",
+                _kernel_changes(net, w, flow.w, x_test[:100]),
+            ),
         },
         coords=chunk.coords,
         attrs={"data": "Gaussian inputs, ReLU teacher"},
