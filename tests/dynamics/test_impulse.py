@@ -145,6 +145,24 @@ def test_curves_do_not_depend_on_the_steps(alpha: float) -> None:
     assert np.abs(got[2] / expected[2] - 1).max() < 0.05
 
 
+def test_times_in_the_lazy_limit_are_those_of_the_frozen_kernel() -> None:
+    """Steps span decades there, and times are read off within them."""
+    frozen = hinge_path(ntk(NET, W, X), Y)
+    flow = impulse_flow(NET, W, X, Y, 1e5)
+    assert int(flow.steps[0]) < 15
+    assert torch.allclose(flow.t_level, frozen.t_level, rtol=2e-3)
+    assert float(flow.t_zero[0]) == pytest.approx(float(frozen.t_zero[0]), rel=2e-3)
+
+
+def test_zero_loss_comes_with_the_last_pattern() -> None:
+    """Its time does not depend on how long the steps are, which go on to mend defects."""
+    times = [
+        float(impulse_flow(NET, W, X, Y, 10.0, tolerance=tolerance).t_zero[0])
+        for tolerance in (0.02, 0.005, 0.001)
+    ]
+    assert times == pytest.approx([times[-1]] * 3, rel=0.02)
+
+
 def test_a_dense_clock_is_thinned_within_a_step() -> None:
     flow = impulse_flow(NET, W, X, Y, 1e2, stop_loss=0.1, records_per_decade=5000)
     assert flow.t.shape[1] <= 2 + 33 * int(flow.steps[0])

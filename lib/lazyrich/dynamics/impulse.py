@@ -51,8 +51,8 @@ _AIM = 0.7
 _GROW, _SHRINK = 3.0, 0.2
 _ZERO = 1e-12
 """A loss below this fraction of its start is zero: margins agree to rounding."""
-_ALMOST = 1e-6
-"""The time of zero loss is that of this fraction: what follows is work on rounding."""
+_FALL = 0.25
+"""The least that a step leaves of the loss while there are times of levels to be read."""
 _NUGGET = 1e-13
 """Added to the diagonal of Q, in units of its mean, against rounding."""
 _RECORDS = 32
@@ -117,7 +117,8 @@ def impulse_flow(
 
     Returns:
         ``Trajectory``; ``settings["integrator"]`` is ``"impulse"``. ``t_zero`` is the time
-        at which the loss falls to 1e-6 of its start, for members that go on to zero.
+        at which the last pattern comes to the margin, for members that go on to zero;
+        what follows is work on defects of those that slide.
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
@@ -301,15 +302,21 @@ class _Along:
     """What lies along a step: the loss, which crosses levels, margins and weights.
 
     Margins are straight between kinks because the kernel is that of the middle. A kernel
-    linear in time adds a parabola to each, until it gets to the margin; the two ends are
-    known from the net.
+    linear in the share u of the step's impulse (not of its time, which may span decades
+    in which little moves) adds a parabola in u to each, until it gets to the margin; the
+    two ends are known from the net.
 
     Args:
         kinks: times from 0 to the end of the step, margins and impulses there.
         before: margins of the net at the start.
         bend: (n,) velocity of the margins at the start under the kernel of the start,
             minus that under the kernel of the middle.
+        middle: impulse, summed over patterns, that led to the middle.
         weights: weights after an impulse (n,), with J^T of the middle.
+
+    Attributes:
+        at_rest: since when every pattern that does not slide is above the margin; inf if
+            some never is.
     """
 
     def __init__(
@@ -317,30 +324,40 @@ class _Along:
         kinks: list[Kink],
         before: np.ndarray,
         bend: np.ndarray,
+        middle: float,
         weights: Callable[[np.ndarray], Tensor],
     ) -> None:
         t, m, p = zip(*kinks, strict=True)
         self.t, self.m, self.p = np.array(t), np.stack(m), np.stack(p)
-        self.start, self.bend, self.weights = before - self.m[0], bend, weights
-        self.end = np.zeros_like(before)  # as predicted, until the net was asked
+        self.start, self.weights = before - self.m[0], weights
         # from where it reaches the margin, a pattern has other forces upon it
         reached = np.where(self.m[0] < 1.0, self.m >= 1.0, self.m <= 1.0)
         self.until = np.where(reached.any(0), self.t[reached.argmax(0)], math.inf)
+        impulse = self.p.sum(1)
+        self.u = impulse / max(impulse[-1], 1e-300)
+        pace = (self.u[1] - self.u[0]) / max(self.t[1] - self.t[0], 1e-300)
+        self.bend = bend / max(pace, 1e-300)  # per share of the impulse
+        self.curl = 0.5 * impulse[-1] / max(middle, 1e-300)
+        self.end = np.zeros_like(before)  # as predicted, until the net was asked
+        violated = self.m.min(1) < 1.0
+        self.at_rest = math.inf if violated[-1] else float(self.t[(~violated).argmax()])
 
     def _straight(self, values: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Values at the kinks, at times between them (times, n)."""
+        """Values at the kinks, at times between them."""
         k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, len(self.t) - 2)
         width = np.maximum(self.t[k + 1] - self.t[k], 1e-300)
-        piece = ((t - self.t[k]) / width)[:, None]
+        piece = (t - self.t[k]) / width
+        piece = piece.reshape(-1, *[1] * (values.ndim - 1))
         return values[k] * (1.0 - piece) + values[k + 1] * piece
 
     def margins(self, t: np.ndarray) -> np.ndarray:
         """Margins (times, n) at times since the start of the step."""
-        share = (t / self.t[-1])[:, None]
+        u = self._straight(self.u, t)[:, None]
         m = self._straight(self.m, t)
-        m += self.start * (1.0 - share) + self.end * share
-        bent = t[:, None] < self.until
-        m += self.bend * bent * (self.t[-1] * share * (1.0 - share))
+        m += self.start * (1.0 - t / self.t[-1])[:, None]
+        m += self.bend * (t[:, None] < self.until) * u * (1.0 - self.curl * u)
+        foreseen = self.bend * np.isinf(self.until) * (1.0 - self.curl)
+        m += (self.end - foreseen) * u
         return m
 
     def at(self, t: float) -> tuple[Tensor, np.ndarray]:
@@ -383,6 +400,12 @@ class _Smooth:
     ) -> None:
         self.weights, self.margins = weights, margins
         self.begin, self.end = begin, end
+
+    @property
+    def at_rest(self) -> float:
+        """As of a step with kinks: the end, if no margin is violated there."""
+        violated = (self.margins(self.weights(self.end)) < 1.0).any()
+        return math.inf if violated else self.end - self.begin
 
     def at(self, t: float) -> tuple[Tensor, np.ndarray]:
         """Weights and margins at a time since the start of the step."""
@@ -501,7 +524,10 @@ class _Run:
         while not member.status and solver.status == "running":
             before = solver.t
             member.tries += 1
-            solver.step()
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # it tries, and turns back
+                solver.step()
             point = seen[0]  # the method ends a step with the velocity at its end
             if solver.status == "failed" or not np.isfinite(point.m).all():
                 break
@@ -539,9 +565,7 @@ class _Run:
         dt = min(member.dt, settings.max_time - member.t)
         member.tries += 1
         tried = self._try(dt)
-        if isinstance(
-            tried, float | int
-        ):  # the length at which the loss gets where we stop
+        if isinstance(tried, float | int):  # a shorter step, see ``_next_loss``
             member.dt = tried
         elif tried is None:
             member.dt = _SHRINK * dt
@@ -569,15 +593,23 @@ class _Run:
             member.state = self.now.flat[0].clone()
             self._record()
 
+    def _next_loss(self) -> float:
+        """Where the next step may take the loss: to where the run stops, and by a factor
+        as long as there are levels to come, whose times are read off within a step."""
+        settings, member = self.settings, self.member
+        stop = settings.stop_loss * member.loss_start
+        last = min(settings.levels, default=1.0) * member.loss_start
+        return stop if member.loss <= last else max(stop, _FALL * member.loss)
+
     def _try(
         self, dt: float
     ) -> tuple[_Point, _Along, tuple[float, float]] | float | None:
         """One step: where it ends, the loss along it and its two errors.
 
-        A number instead if the step goes far beyond the loss at which the run stops: the
+        A number instead if the step takes the loss farther down than it should: the
         length that would not. ``None`` if it leads nowhere.
         """
-        now, member = self.now, self.member
+        now = self.now
         drift = None
         if len(now.sliding):
             drift = np.zeros(self.n)
@@ -586,6 +618,7 @@ class _Run:
             path = HingePath(now.kernel(), now.m, drift, now.sliding)
             bend = path.v.copy()
             path.follow(0.5 * dt)
+            half = float(path.p.sum())
             middle = _Point(self, now.flat + self._pushed(now, path.p, self._move))
             if not np.isfinite(middle.m).all():
                 return None
@@ -598,10 +631,10 @@ class _Run:
         if kinks[-1][0] < dt:  # at rest before the end
             kinks.append((dt, path.m, path.p))
         along = _Along(
-            kinks, now.m, bend,
+            kinks, now.m, bend, half,
             lambda p: now.flat + self._pushed(middle, p, self._move),
         )  # fmt: skip
-        target = self.settings.stop_loss * member.loss_start
+        target = self._next_loss()
         if path.loss < 0.98 * target:
             at = along.crossing(0.99 * target)
             if at < 0.99 * dt:
@@ -633,10 +666,10 @@ class _Run:
             target = level * member.loss_start
             if math.isnan(member.t_level[k]) and loss <= target:
                 member.t_level[k] = before + along.crossing(target)
-        if loss > _ALMOST * member.loss_start:
+        if not math.isfinite(along.at_rest):
             member.t_zero = math.nan
         elif math.isnan(member.t_zero):
-            member.t_zero = before + along.crossing(_ALMOST * member.loss_start)
+            member.t_zero = before + along.at_rest
         if loss <= max(settings.stop_loss, _ZERO) * member.loss_start:
             member.status = Status.FITTED
             member.reason = (
