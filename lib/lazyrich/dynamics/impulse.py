@@ -311,7 +311,8 @@ class _Along:
         before: margins of the net at the start.
         bend: (n,) velocity of the margins at the start under the kernel of the start,
             minus that under the kernel of the middle.
-        middle: impulse, summed over patterns, that led to the middle.
+        force, middle: summed over patterns, the forces at the start and the impulse that
+            led to the middle.
         weights: weights after an impulse (n,), with J^T of the middle.
 
     Attributes:
@@ -324,6 +325,7 @@ class _Along:
         kinks: list[Kink],
         before: np.ndarray,
         bend: np.ndarray,
+        force: float,
         middle: float,
         weights: Callable[[np.ndarray], Tensor],
     ) -> None:
@@ -334,10 +336,11 @@ class _Along:
         reached = np.where(self.m[0] < 1.0, self.m >= 1.0, self.m <= 1.0)
         self.until = np.where(reached.any(0), self.t[reached.argmax(0)], math.inf)
         impulse = self.p.sum(1)
-        self.u = impulse / max(impulse[-1], 1e-300)
-        pace = (self.u[1] - self.u[0]) / max(self.t[1] - self.t[0], 1e-300)
-        self.bend = bend / max(pace, 1e-300)  # per share of the impulse
-        self.curl = 0.5 * impulse[-1] / max(middle, 1e-300)
+        whole = float(impulse[-1])
+        self.u = impulse / max(whole, 1e-300)
+        # per share of the impulse; without forces at the start it is zero
+        self.bend = bend * (whole / force if force > 0.0 else 0.0)
+        self.curl = 0.5 * whole / max(middle, 1e-300)
         self.end = np.zeros_like(before)  # as predicted, until the net was asked
         violated = self.m.min(1) < 1.0
         self.at_rest = math.inf if violated[-1] else float(self.t[(~violated).argmax()])
@@ -624,6 +627,7 @@ class _Run:
                 return None
             path = HingePath(middle.kernel(), now.m, drift, now.sliding)
             bend -= path.v
+            force = float(path.s.sum())
             kinks: list[Kink] = []
             path.follow(dt, kinks)
         except ValueError:  # singular where patterns slide
@@ -631,7 +635,7 @@ class _Run:
         if kinks[-1][0] < dt:  # at rest before the end
             kinks.append((dt, path.m, path.p))
         along = _Along(
-            kinks, now.m, bend, half,
+            kinks, now.m, bend, force, half,
             lambda p: now.flat + self._pushed(middle, p, self._move),
         )  # fmt: skip
         target = self._next_loss()
