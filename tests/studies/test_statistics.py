@@ -43,6 +43,37 @@ def test_slope_and_its_error():
     assert statistics.slope_over_seeds(powers(noise=0)).value == pytest.approx(-1.5)
 
 
+def test_seeds_with_a_gap_are_skipped_and_named():
+    whole = powers()
+    # a seed of another offset: a mean over what is left would bend the slope
+    holed = whole.copy()
+    holed[0] *= 50.0
+    holed[0, 0] = np.nan
+    found = statistics.slope_over_seeds(holed)
+    assert found.skipped == (0,)
+    rest = statistics.slope_over_seeds(whole.isel(seed=slice(1, None)))
+    assert found.value == pytest.approx(rest.value)
+    holed[1:, 0] = np.nan
+    with pytest.raises(ValueError, match="two seeds without a gap"):
+        statistics.slope_over_seeds(holed)
+
+
+def test_slopes_by_window_show_a_bend():
+    bend = powers(noise=0.0) + 1e-3
+    local = statistics.slopes_by_window(
+        bend, statistics.local_windows(bend, 1e-3, 10.0)
+    )
+    assert list(local) == [(1e-3, 1e-2), (1e-2, 1e-1), (1e-1, 1.0), (1.0, 10.0)]
+    values = [s.value for s in local.values()]
+    assert values[0] == pytest.approx(-1.5, abs=1e-3)
+    assert np.all(np.diff(values) > 0)
+    wide = statistics.slopes_by_window(bend, [(1e-3, 10.0)])
+    text = statistics.window_table({"short": local, "long": wide})
+    assert len(text.splitlines()) == 6
+    with pytest.raises(ValueError, match="two values"):
+        statistics.slopes_by_window(bend, [(2e-3, 2e-2)])
+
+
 def test_bootstrap_is_reproducible_and_needs_seeds():
     values = np.random.default_rng(2).normal(size=(6, 1))
     mean = lambda sample: float(sample.mean())  # noqa: E731

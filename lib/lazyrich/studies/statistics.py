@@ -1,34 +1,46 @@
 """Exponents with error bars, and the quality of a collapse as a number."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 
 from lazyrich.core import check, rng
 
+Table = TypeVar("Table", xr.Dataset, xr.DataArray)
+
 
 @dataclass(frozen=True)
 class Slope:
-    """A log-log slope and its standard error over seeds."""
+    """A log-log slope and its standard error over seeds.
+
+    Attributes:
+        skipped: labels of the seeds left out, because a value of theirs is missing.
+    """
 
     value: float
     error: float
+    skipped: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ± {self.error:.2f}"
 
 
-def window(table: xr.Dataset, low: float, high: float) -> xr.Dataset:
-    """The part of a table with ``low <= alpha_mf <= high``, up to rounding.
+def window(table: Table, low: float, high: float, axis: str = "alpha_mf") -> Table:
+    """The part of a table with ``low <= axis <= high``, up to rounding.
 
     Raises:
         ValueError: fewer than two values are left to fit a slope to.
     """
-    a = table["alpha_mf"]
-    part = table.sel(alpha_mf=a[(a >= low * 0.999) & (a <= high * 1.001)])
-    if part.sizes["alpha_mf"] < 2:
+    a = table[axis]
+    part = table.sel({axis: a[(a >= low * 0.999) & (a <= high * 1.001)]})
+    if part.sizes[axis] < 2:
         raise ValueError(
-            f"the window [{low:g}, {high:g}] must hold two values of alpha_mf at least, "
-            f"got {part['alpha_mf'].values.tolist()}"
+            f"the window [{low:g}, {high:g}] must hold two values of {axis} at least, "
+            f"got {part[axis].values.tolist()}"
         )
     return part
 
@@ -63,17 +75,28 @@ def slope_over_seeds(variable: xr.DataArray, axis: str = "alpha_mf") -> Slope:
     """Slope of the seed-averaged log of a variable against log ``axis``.
 
     Other axes than ``seed`` and ``axis`` (the width, say) are averaged over as well:
-    their offsets do not enter the slope.
+    their offsets do not enter the slope. A seed that lacks a value (NaN: a member which
+    did not end by itself) is skipped altogether, for its offset would enter, and named in
+    the result.
 
     Args:
         variable: positive, over ``seed``, ``axis`` and possibly more.
         axis: what it is fitted against.
 
     Raises:
-        ValueError: values that are not positive and finite in the fit window.
+        ValueError: values that are not positive and finite, or fewer than two seeds
+            without a gap.
     """
     arranged = variable.transpose("seed", axis, ...)
     values = arranged.values.reshape(*arranged.shape[:2], -1)
+    gap = np.isnan(values).any(axis=(1, 2))
+    skipped = tuple(int(s) for s in arranged["seed"].values[gap])
+    if (~gap).sum() < 2:
+        raise ValueError(
+            f"{variable.name} must have two seeds without a gap to fit a slope against "
+            f"{axis}, got gaps in seeds {list(skipped)} of {gap.size}"
+        )
+    values = values[~gap]
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(
             f"{variable.name} must be positive and finite to fit its logarithm against "
@@ -84,7 +107,57 @@ def slope_over_seeds(variable: xr.DataArray, axis: str = "alpha_mf") -> Slope:
     def statistic(sample: np.ndarray) -> float:
         return float(np.polyfit(x, np.log(sample).mean(axis=(0, 2)), 1)[0])
 
-    return bootstrap(values, statistic, f"{variable.name}/{axis}")
+    found = bootstrap(values, statistic, f"{variable.name}/{axis}")
+    return replace(found, skipped=skipped)
+
+
+def slopes_by_window(
+    variable: xr.DataArray,
+    windows: Iterable[tuple[float, float]],
+    axis: str = "alpha_mf",
+) -> dict[tuple[float, float], Slope]:
+    """How far an exponent depends on where it is fitted: a slope for every window.
+
+    Args:
+        variable: as for ``slope_over_seeds``.
+        windows: pairs (low, high) of ``axis``.
+
+    Raises:
+        ValueError: as ``window`` and ``slope_over_seeds``.
+    """
+    return {
+        (low, high): slope_over_seeds(window(variable, low, high, axis), axis)
+        for low, high in windows
+    }
+
+
+def local_windows(
+    variable: xr.DataArray, low: float, high: float, axis: str = "alpha_mf"
+) -> list[tuple[float, float]]:
+    """The windows between neighbours on the grid of ``axis``, from ``low`` to ``high``:
+    with ``slopes_by_window`` the local slopes."""
+    grid = [float(a) for a in window(variable, low, high, axis)[axis].values]
+    return list(itertools.pairwise(grid))
+
+
+def window_table(slopes: Mapping[str, Mapping[tuple[float, float], Slope]]) -> str:
+    """Slopes by window as text, a line for every window and a column for every name.
+
+    A slope from which seeds were left out has a star.
+
+    Args:
+        slopes: by the name of what was fitted, the result of ``slopes_by_window``.
+    """
+    windows = sorted({w for column in slopes.values() for w in column})
+    lines = ["window".ljust(20) + "".join(name.rjust(18) for name in slopes)]
+    for w in windows:
+        cells = [
+            f"{column[w]}{'*' if column[w].skipped else ' '}" if w in column else ""
+            for column in slopes.values()
+        ]
+        head = f"[{w[0]:.3g}, {w[1]:.3g}]"
+        lines.append(head.ljust(20) + "".join(cell.rjust(18) for cell in cells))
+    return "\n".join(lines)
 
 
 def collapse_quality(
