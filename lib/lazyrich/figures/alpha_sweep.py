@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from lazyrich.figures.phase_map import PhaseMap
@@ -71,7 +70,7 @@ def times(table: xr.Dataset, to_zero: xr.Dataset | None = None) -> Figure:
     _by_width(axes[0, 0], table["t1"], collapsed=True)
     axes[0, 0].set_title("$t_1$: half the loss")
     axes[0, 0].set_ylabel("time")
-    power_guide(axes[0, 0], (3e-4, 3e-1), 8 * 3e-4, 1.0, "$+1$")
+    power_guide(axes[0, 0], (3e-4, 3e-1), 0.4 * 3e-4, 1.0, "$+1$")
     axes[0, 0].legend()
     if to_zero is not None:
         n = to_zero.attrs.get("n_train", 100)
@@ -196,7 +195,7 @@ def explorer(table: xr.Dataset, labels: np.ndarray, seed: int) -> PhaseMap:
     alphas = [float(a) for a in table["alpha_mf"].values]
     widths = [int(h) for h in table["h"].values]
     change = table["kernel_change_end"].sel(seed=seed)
-    shade = LogNorm(1e-2, 1e2, clip=True)
+    least, most = float(change.min()), float(change.max())
     frames, alts, colours = [], [], []
     for h in widths:
         for a in alphas:
@@ -209,7 +208,11 @@ def explorer(table: xr.Dataset, labels: np.ndarray, seed: int) -> PhaseMap:
                 f"{moved:.2g} times its norm; outputs end beyond the margin on the side "
                 "of their label."
             )
-            colours.append(colormaps["RdBu_r"](shade(moved)))
+            # white where the kernel moves by its own norm, each side to its own end
+            end = most if moved > 1.0 else least
+            colours.append(
+                colormaps["RdBu_r"](0.5 + 0.5 * np.log(moved) / abs(np.log(end)))
+            )
     start = len(alphas) * (len(widths) - 1) + len(alphas) // 2
     return PhaseMap(
         frames,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lazyrich.figures.style import COLOURS, MARKERS, new
 
@@ -66,6 +66,8 @@ def work_precision(
     for axis in axes.ravel():
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
         axis.axhline(1.0, color="k", lw=0.9, ls=":")
     axes[1, len(runs) // 2].set_xlabel(labels[what])

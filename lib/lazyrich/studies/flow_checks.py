@@ -5,7 +5,7 @@ networks small enough for seconds. Sources are equations of geiger2020.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -350,25 +350,52 @@ def linear_response(
 ) -> np.ndarray:
     """First-order kernel change of the lazy regime, times alpha: (widths, seeds).
 
-    Early in training the weights move along dw = (1/alpha) J^T c with c_mu = y_mu / n,
-    whatever alpha. The change of Theta along that direction, relative to Theta, is a
-    central difference; alpha times it is what 1/(h alpha) or 1/(sqrt(h) alpha) predict.
+    Relative to the kernel; alpha times it is what 1/(h alpha) or 1/(sqrt(h) alpha)
+    predict.
     """
     found = np.empty((len(widths), seeds))
     for row, h in enumerate(widths):
         net = FullyConnected(x.shape[1], h, L)
         for seed in range(seeds):
             w = net.init(seed)
-            with torch.no_grad():
-                dw = net.pullback(w, x)[1](y / len(y))
-                size = 1e-4 / math.sqrt(
-                    sum(float(v.square().mean()) for v in dw.values())
-                )
-                plus = ntk(net, {k: v + size * dw[k] for k, v in w.items()}, x_kernel)
-                minus = ntk(net, {k: v - size * dw[k] for k, v in w.items()}, x_kernel)
-                change = (plus - minus).norm() / (2 * size)
-                found[row, seed] = float(change / ntk(net, w, x_kernel).norm())
+            change = first_order_change(net, w, x, y, x_kernel)
+            found[row, seed] = float(change.norm() / ntk(net, w, x_kernel).norm())
     return found
+
+
+def first_order_change(
+    net: FullyConnected, w: Mapping[str, Tensor], x: Tensor, y: Tensor, x_kernel: Tensor
+) -> Tensor:
+    """Derivative of the kernel (p, p) along the first move of the weights, times alpha.
+
+    Early in training the weights move along dw = (1/alpha) J^T c with c_mu = y_mu / n,
+    whatever alpha. The derivative along it is a central difference.
+    """
+    with torch.no_grad():
+        dw = net.pullback(w, x)[1](y / len(y))
+        size = 1e-4 / math.sqrt(sum(float(v.square().mean()) for v in dw.values()))
+        plus = ntk(net, {k: v + size * dw[k] for k, v in w.items()}, x_kernel)
+        minus = ntk(net, {k: v - size * dw[k] for k, v in w.items()}, x_kernel)
+        return (plus - minus) / (2 * size)
+
+
+def parity(
+    x: Tensor, y: Tensor, x_kernel: Tensor, h: int, L: int, seed: int = 0
+) -> tuple[float, float]:
+    """What a flip of sign of the last layer does to the kernel and to its first change.
+
+    Returns:
+        relative size of Theta(flipped) - Theta, and of dTheta(flipped) + dTheta: both are
+        zero if the kernel is even under the flip and its first-order change odd.
+    """
+    net = FullyConnected(x.shape[1], h, L)
+    w = net.init(seed)
+    flipped = {k: -v if k in (f"W{L}", f"B{L}") else v for k, v in w.items()}
+    kernels = [ntk(net, v, x_kernel) for v in (w, flipped)]
+    changes = [first_order_change(net, v, x, y, x_kernel) for v in (w, flipped)]
+    even = (kernels[1] - kernels[0]).norm() / kernels[0].norm()
+    odd = (changes[1] + changes[0]).norm() / changes[0].norm()
+    return float(even), float(odd)
 
 
 def _rms(z: Tensor) -> float:

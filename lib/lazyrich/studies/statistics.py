@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import minimize
 
 from lazyrich.core import check, rng
 
@@ -207,6 +208,54 @@ def collapse_exponent(
 
     found = bootstrap(values, best, f"collapse/{variable.name}", draws=100)
     return found, quality(values, 0.5), quality(values, 0.0)
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """A collapse of h^q y against alpha h^p, with errors over seeds.
+
+    ``quality`` is Q at the best (p, q), ``at_half`` that at p = q = 1/2, ``null`` that of
+    the curves y against alpha, p = q = 0.
+    """
+
+    p: Slope
+    q: Slope
+    quality: float
+    at_half: float
+    null: float
+
+
+def collapse_in_two(variable: xr.DataArray, draws: int = 100) -> Collapse:
+    """The pair (p, q) that collapses h^q times a variable best against alpha h^p.
+
+    Args:
+        variable: positive, over ``h``, ``alpha_mf`` and ``seed``.
+        draws: of the bootstrap over seeds.
+    """
+    values = np.log(variable.transpose("seed", "h", "alpha_mf").values)
+    a = variable["alpha_mf"].values.astype(float)
+    widths = [int(h) for h in variable["h"].values]
+
+    def quality(sample: np.ndarray, p: float, q: float) -> float:
+        curves = sample.mean(axis=0) + q * np.log(widths)[:, None]
+        return collapse_quality(a, dict(zip(widths, curves, strict=True)), p)
+
+    def best(sample: np.ndarray) -> np.ndarray:
+        found = minimize(
+            lambda pq: quality(sample, *pq), (0.5, 0.5), method="Nelder-Mead",
+            options={"xatol": 1e-3, "fatol": 1e-8},
+        )  # fmt: skip
+        return found.x
+
+    gen = rng.numpy_generator("bootstrap", f"collapse in two/{variable.name}")
+    k = check.positive_int("number of seeds", len(values), least=2)
+    drawn = np.array([best(values[gen.integers(k, size=k)]) for _ in range(draws)])
+    p, q = best(values)
+    errors = drawn.std(axis=0) * np.sqrt(k / (k - 1))
+    return Collapse(
+        Slope(float(p), float(errors[0])), Slope(float(q), float(errors[1])),
+        quality(values, p, q), quality(values, 0.5, 0.5), quality(values, 0.0, 0.0),
+    )  # fmt: skip
 
 
 def relative_spread(variable: xr.DataArray, axis: str) -> xr.DataArray:
