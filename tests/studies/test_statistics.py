@@ -91,6 +91,17 @@ def test_collapse_exponent_is_found(collapse):
     assert null > 10 * at_half or collapse != 0.5
 
 
+@pytest.mark.parametrize("p, q", [(0.5, 0.5), (0.8, 0.2)])
+def test_both_powers_of_a_collapse_are_found(p, q):
+    v = table(collapse=p)["v"]
+    v = (v * v["h"] ** -q).rename("v")
+    found = statistics.collapse_in_two(v, draws=3)
+    assert found.p.value == pytest.approx(p, abs=0.03)
+    assert found.q.value == pytest.approx(q, abs=0.03)
+    assert found.quality < 1e-4 * found.null
+    assert (found.at_half < 1e-3 * found.null) == (p == 0.5)
+
+
 def test_a_perfect_collapse_has_quality_zero():
     curves = {50: np.log(ALPHA), 200: np.log(ALPHA)}
     assert statistics.collapse_quality(ALPHA, curves, 0.5) < 1e-28
@@ -112,6 +123,8 @@ def test_window_and_bad_values():
     with pytest.raises(ValueError, match="must hold two values"):
         statistics.window(v, 0.5, 2.0)
     with pytest.raises(ValueError, match="must be positive and finite"):
+        statistics.slope_over_seeds((powers() * np.inf).rename("v"))
+    with pytest.raises(ValueError, match="two seeds without a gap"):
         statistics.slope_over_seeds((powers() * np.nan).rename("v"))
 
 
