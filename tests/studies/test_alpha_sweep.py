@@ -121,6 +121,13 @@ def test_linear_response_is_the_derivative_of_the_kernel():
     assert found == pytest.approx(change, rel=1e-3)
 
 
+@pytest.mark.parametrize("L", [1, 3])
+def test_the_first_change_of_the_kernel_is_odd_under_a_flip_of_the_last_layer(L):
+    task = alpha_sweep.load_data(SETTINGS)
+    x, y, z = task.x_train, task.y_train, task.x_test[:6]
+    assert flow_checks.parity(x, y, z, h=16, L=L) == pytest.approx((0.0, 0.0), abs=1e-9)
+
+
 def test_costs_and_scales_are_sane():
     study = alpha_sweep.STUDY
     assert len(study.scale("laptop")) == 78

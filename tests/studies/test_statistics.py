@@ -91,14 +91,14 @@ def test_collapse_exponent_is_found(collapse):
     assert null > 10 * at_half or collapse != 0.5
 
 
-@pytest.mark.parametrize("p, q", [(0.5, 0.5), (0.8, 0.2)])
+@pytest.mark.parametrize(("p", "q"), [(0.5, 0.5), (0.8, 0.2)])
 def test_both_powers_of_a_collapse_are_found(p, q):
     v = table(collapse=p)["v"]
     v = (v * v["h"] ** -q).rename("v")
     found = statistics.collapse_in_two(v, draws=3)
     assert found.p.value == pytest.approx(p, abs=0.03)
     assert found.q.value == pytest.approx(q, abs=0.03)
-    assert found.quality < 1e-4 * found.null
+    assert found.quality < 1e-3 * found.null  # a coarse grid, straight in between
     assert (found.at_half < 1e-3 * found.null) == (p == 0.5)
 
 
