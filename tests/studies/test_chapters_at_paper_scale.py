@@ -86,10 +86,13 @@ def test_the_sweep_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alpha_sweep, "load_data", lambda _settings: task)
     monkeypatch.setattr(pictures, "explorer", lambda *_a, **_k: None)
     draw = rng.numpy_generator("made up", "linear response")
-    monkeypatch.setattr(
-        flow_checks, "linear_response",
-        lambda _x, _y, _z, widths, seeds, L: np.exp(draw.standard_normal((len(widths), seeds))),
-    )  # fmt: skip
+
+    def response(
+        _x: Any, _y: Any, _z: Any, widths: Any, seeds: int, L: int
+    ) -> np.ndarray:
+        return np.exp(draw.standard_normal((len(widths), seeds)))
+
+    monkeypatch.setattr(flow_checks, "linear_response", response)
     run_cells("alpha_sweep", {"scale": "paper"})
     assert recorded.found == wanted("alpha_sweep")
 

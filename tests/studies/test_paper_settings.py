@@ -53,7 +53,7 @@ def test_the_code_of_the_paper_scale_runs(name: str) -> None:
     study = sweeps.find(name)
     assert study.estimate_seconds("paper") > study.estimate_seconds("laptop") > 0
     chunk = smallest(study)
-    table = study.measure(chunk, NoCheckpoint())
+    table = study.measure(chunk, NoCheckpoint())  # type: ignore[arg-type]
     assert table.sizes["member"] == len(chunk)
     if "status" in table:
         assert "diverged" not in table["status"].values
