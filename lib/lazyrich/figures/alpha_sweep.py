@@ -70,7 +70,7 @@ def times(table: xr.Dataset, to_zero: xr.Dataset | None = None) -> Figure:
     _by_width(axes[0, 0], table["t1"], collapsed=True)
     axes[0, 0].set_title("$t_1$: half the loss")
     axes[0, 0].set_ylabel("time")
-    power_guide(axes[0, 0], (3e-4, 3e-1), 0.4 * 3e-4, 1.0, "$+1$")
+    power_guide(axes[0, 0], (3e-4, 3e-1), 0.4 * 3e-4, 1.0, "$+1$", offset=(7, -9))
     axes[0, 0].legend()
     if to_zero is not None:
         n = to_zero.attrs.get("n_train", 100)

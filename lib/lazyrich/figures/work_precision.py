@@ -53,6 +53,7 @@ def work_precision(
     """
     figure, axes = new(2, len(runs), height=5.6, sharex=True, sharey="row")
     labels = {"passes": "passes through the net", "cpu": "CPU seconds"}
+    ticks = {"passes": (1.0,), "cpu": (1.0, 3.0)}
     for column, (alpha_mf, by_scheme) in enumerate(runs.items()):
         for k, (scheme, some) in enumerate(by_scheme.items()):
             work = [getattr(run, what) for run in some]
@@ -66,14 +67,14 @@ def work_precision(
     for axis in axes.ravel():
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_locator(LogLocator(subs=ticks[what]))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())  # they would overlap
         axis.axhline(1.0, color="k", lw=0.9, ls=":")
     axes[1, len(runs) // 2].set_xlabel(labels[what])
     axes[0, 0].set_ylabel("error of $t_1$ (%)")
     axes[1, 0].set_ylabel("error of $\\|\\Delta\\Theta\\|$ (%)")
-    axes[0, 0].legend(fontsize=9)
+    axes[0, len(runs) // 2].legend(fontsize=9, loc="lower center")
     return figure
 
 
