@@ -26,7 +26,6 @@ def normal_weights(
     members: int | None = None,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
-    drawn: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Independent centred Gaussian weights.
 
@@ -39,9 +38,7 @@ def normal_weights(
         seed: one seed, or a sequence of seeds, which gives a leading member axis.
         members: with one seed, the number of members ``seed, seed + 1, ...``; ``None``
             leaves the member axis out.
-        dtype, device: of the result.
-        drawn: dtype of the draws, which are then rounded to ``dtype``. The float32
-            numbers of a generator are not its float64 numbers rounded.
+        dtype, device: of the result; draws are float64, rounded to ``dtype``.
 
     Raises:
         TypeError, ValueError: seeds that are not integers >= 0, an empty sequence,
@@ -69,7 +66,7 @@ def normal_weights(
         if scales[name]:
             for row, s in zip(value, seeds, strict=True):
                 named = rng.generator(f"init/{name}", s)
-                row.copy_(torch.randn(shape, generator=named, dtype=drawn))
+                row.copy_(torch.randn(shape, generator=named, dtype=torch.float64))
             value *= scales[name]
         value = value if batched else value[0]
         w[name] = value.to(device=place, dtype=dtype)

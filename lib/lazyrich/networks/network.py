@@ -43,9 +43,6 @@ class Network(ABC):
     ensembles: ClassVar[bool] = True
     """Whether parameters may carry a leading axis of members."""
 
-    drawn: ClassVar[torch.dtype | None] = torch.float64
-    """The dtype of the draws, rounded afterwards; ``None`` draws in the one asked for."""
-
     @property
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -93,10 +90,7 @@ class Network(ABC):
             raise ValueError(
                 "seed must be one integer: this network has no member axis"
             )
-        drawn = self.drawn or dtype
-        return normal_weights(
-            self.shapes, self.scales, seed, members, dtype, device, drawn
-        )
+        return normal_weights(self.shapes, self.scales, seed, members, dtype, device)
 
     def check_params(self, w: Mapping[str, Tensor], name: str = "w") -> int | None:
         """The number of members of ``w``, ``None`` without a member axis.

@@ -48,8 +48,6 @@ class ReluNetwork(Network):
     # one output, as kernels.ntk wants to know
     c: int = 1
 
-    drawn = None  # float32 weights are float32 draws, not float64 draws rounded
-
     def __post_init__(self) -> None:
         check.positive_int("d", self.d)
         if not isinstance(self.widths, tuple):
