@@ -340,7 +340,7 @@ class _Along:
         self.u = impulse / max(whole, 1e-300)
         # per share of the impulse; without forces at the start it is zero
         self.bend = bend * (whole / force if force > 0.0 else 0.0)
-        self.curl = 0.5 * whole / max(middle, 1e-300)
+        self.curl = 0.5 * whole / middle if middle > 0.0 else 0.0
         self.end = np.zeros_like(before)  # as predicted, until the net was asked
         violated = self.m.min(1) < 1.0
         self.at_rest = math.inf if violated[-1] else float(self.t[(~violated).argmax()])
