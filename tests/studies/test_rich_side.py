@@ -55,6 +55,28 @@ def test_early_outputs_grow_in_proportion_to_time() -> None:
         early_phase.early_runs(x, y, x, widths=(8, 16), alpha_mf=(1.0, 2.0), seeds=1)
 
 
+def test_start_rates_are_the_first_growth_of_the_output() -> None:
+    x = points(20)
+    y = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    x_test = points(10, seed=1)
+    rates = early_phase.start_rates(x, y, x_test, (32,), seeds=2)
+    runs = early_phase.early_runs(x, y, x_test, widths=(32,), alpha_mf=(1e-3,), seeds=2)
+    growth = runs.output[0, :, 0] / (runs.s[0] * math.sqrt(32))
+    assert np.allclose(growth, rates[0], rtol=0.02)
+
+
+def test_lazy_border_falls_with_one_over_alpha_far_on_the_lazy_side() -> None:
+    x = points(20)
+    y = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    change = early_phase.lazy_border(
+        x, y, points(10, seed=1), (16, 32), seeds=2, L=2, stop_loss=0.1,
+        alpha_mf=(1e4, 1e5),
+    )  # fmt: skip
+    assert change.dims == ("h", "seed", "alpha_mf")
+    ratio = change.sel(alpha_mf=1e4) / change.sel(alpha_mf=1e5)
+    assert np.allclose(ratio, 10.0, rtol=0.02)
+
+
 def test_blow_up_solves_its_equation_and_diverges_where_it_should() -> None:
     import sympy as sp
 

@@ -53,7 +53,8 @@ def growth(by_width: Any, by_alpha: Any) -> Figure:
 
 
 def still(by_width: Any) -> Figure:
-    """What has moved before t1 (Eq. 13): read-out weights, pre-activations, kernel."""
+    """What has moved before sqrt(h) alpha (Eq. 13): read-out weights, pre-activations,
+    kernel, with guides for the two orders of the kernel."""
     figure, axes = new(1, 1)
     axis = axes[0, 0]
     quantities = {
@@ -67,6 +68,9 @@ def still(by_width: Any) -> Figure:
                 by_width.s, curves[e].mean(0), color=COLOURS[k],
                 ls=("-", "--", ":", "-.")[e % 4], label=f"{name}, $h={h:g}$",
             )  # fmt: skip
+    narrow, wide = by_width.kernel[0].mean(0), by_width.kernel[-1].mean(0)
+    power_guide(axis, (1e-2, 1e-1), 1.5 * narrow[0], 1.0, "$+1$")
+    power_guide(axis, (0.3, 1.0), 0.5 * wide[-1] * 0.09, 2.0, "$+2$", offset=(7, -9))
     axis.set_xlabel(_S)
     axis.set_ylabel("change")
     axis.legend(fontsize=10)
@@ -105,7 +109,7 @@ def depth_laws(
 
 
 def layers(amplifications: dict[int, xr.DataArray]) -> Figure:
-    """Amplification of every layer between t1 and the end, one panel a depth."""
+    """Amplification of every layer between sqrt(h) alpha and the end, a panel a depth."""
     figure, axes = new(1, len(amplifications), height=3.8, sharey=True)
     for axis, (L, value) in zip(axes[0], amplifications.items(), strict=True):
         logs: Any = np.log(value)

@@ -1,8 +1,9 @@
-r"""The growth phase t < t1 = sqrt(h) alpha: who moves first, how fast, and how far.
+r"""The growth phase t < sqrt(h) alpha: who moves first, how fast, and how far.
 
 geiger2020, Sec. 6 and Apps. D to F: orders of gradients and velocities at the start
-(Eqs. 11-12), growth of the output by sqrt(h) up to t1 (Eq. 30), and the kernel that stays
-put until then (Eq. 13). Every function returns arrays over widths and seeds.
+(Eqs. 11-12), growth of the output by sqrt(h) up to that time (Eq. 30), and the kernel that
+stays put until then (Eq. 13). The paper calls the time t1, the name that this project
+keeps for the half-loss time. Every function returns arrays over widths and seeds.
 """
 
 import math
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from lazyrich.core import rng
-from lazyrich.dynamics import StepRule, momentum_flow
-from lazyrich.kernels import kernel_change
+from lazyrich.dynamics import StepRule, hinge_path, momentum_flow
+from lazyrich.kernels import kernel_change, kernel_distance, ntk
 from lazyrich.losses import loss as named_loss
 from lazyrich.networks import FullyConnected
 
@@ -297,7 +299,8 @@ def gaussian_process(
         L: number of hidden layers.
 
     Returns:
-        covariances (widths, n, n) and excess kurtosis (widths,), a mean over inputs.
+        covariances (widths, n, n), and excess kurtosis (draws / chunk, widths), a mean
+        over inputs, of every chunk by itself: for its error.
     """
     covariance, kurtosis = [], []
     for h in widths:
@@ -312,32 +315,80 @@ def gaussian_process(
             }
             z = net.sigma(net.preactivations(w, x)[-1])
             parts.append(z @ z.mT / h)
-        q = torch.cat(parts)
-        mean = q.mean(0)
-        spread = q.diagonal(dim1=1, dim2=2).var(0) / mean.diagonal() ** 2
+        mean = torch.cat(parts).mean(0)
         covariance.append(mean.numpy())
-        kurtosis.append(3.0 * float(spread.mean()))
-    return np.array(covariance), np.array(kurtosis)
+        kurtosis.append(
+            [
+                3.0
+                * float(
+                    (q.diagonal(dim1=1, dim2=2).var(0) / mean.diagonal() ** 2).mean()
+                )
+                for q in parts
+            ]
+        )
+    return np.array(covariance), np.array(kurtosis).T
 
 
-def crossing_prediction(
-    x: Tensor, y: Tensor, x_kernel: Tensor, h: int, L: int, lazy_time: float, seeds: int
-) -> tuple[float, np.ndarray]:
-    """Sec. 6: where the border should lie, if the kernel moves at the rate of its start
-    until the lazy solution is reached.
+def lazy_border(
+    x: Tensor,
+    y: Tensor,
+    x_kernel: Tensor,
+    widths: Sequence[int],
+    seeds: int,
+    L: int,
+    stop_loss: float,
+    alpha_mf: Sequence[float],
+) -> xr.DataArray:
+    """Sec. 6: how far the weights have to move under a frozen kernel, and what that does
+    to the kernel; no training.
+
+    The frozen kernel fits with coefficients c that know neither h nor alpha in the limit;
+    on the way the weights move by J^T c / alpha. A net is lazy if that leaves its kernel
+    as it was.
 
     Args:
         x, y: training set.
-        x_kernel: points between which the kernel is taken.
-        h, L: size of the net.
-        lazy_time: time the frozen kernel needs to fit.
-        seeds: number of nets.
+        x_kernel: points between which the change of the kernel is taken.
+        widths: values of h.
+        seeds: number of nets a width.
+        L: number of hidden layers.
+        stop_loss: where the frozen kernel stops, as a share of the initial loss.
+        alpha_mf: values of sqrt(h) alpha.
 
     Returns:
-        predicted sqrt(h) alpha at which the kernel changes by its own norm, and the rate
-        of every net: relative change of the kernel per t / (sqrt(h) alpha).
+        relative change of the kernel, over ``h``, ``seed`` and ``alpha_mf``.
     """
-    runs = early_runs(x, y, x_kernel, widths=(h,), alpha_mf=(1e-2,), seeds=seeds, L=L)
-    early = runs.s <= 0.1
-    rate = (runs.kernel[0][:, early] / runs.s[early]).mean(1)
-    return float(rate.mean()) * lazy_time, rate
+    change = np.empty((len(widths), seeds, len(alpha_mf)))
+    for row, h in enumerate(widths):
+        net = FullyConnected(x.shape[1], h, L)
+        for seed in range(seeds):
+            w = net.init(seed)
+            frozen = hinge_path(ntk(net, w, x), y, stop_loss=stop_loss)
+            move = net.pullback(w, x)[1](frozen.w["c"][0])
+            theta = ntk(net, w, x_kernel)
+            for k, value in enumerate(alpha_mf):
+                size = math.sqrt(h) / value
+                moved = {name: w[name] + size * move[name] for name in w}
+                change[row, seed, k] = kernel_distance(ntk(net, moved, x_kernel), theta)
+    return xr.DataArray(
+        change,
+        dims=("h", "seed", "alpha_mf"),
+        name="kernel_change",
+        coords={
+            "h": list(widths), "seed": range(seeds), "alpha_mf": list(alpha_mf)
+        },
+    )  # fmt: skip
+
+
+def start_rates(
+    x: Tensor, y: Tensor, x_test: Tensor, widths: Sequence[int], seeds: int, L: int = 2
+) -> np.ndarray:
+    """alpha ||df/dt|| at t = 0 by the chain rule, || <Theta(x, x_mu) y_mu>_mu ||:
+    (widths, seeds), with nothing integrated. The seeds are those of ``early_runs``."""
+    found = []
+    for h in widths:
+        net = FullyConnected(x.shape[1], h, L)
+        w = net.init(0, members=seeds)
+        force = y / len(y)
+        found.append([float(rms(k @ force)) for k in ntk(net, w, x_test, x)])
+    return np.array(found)

@@ -1,6 +1,7 @@
 """Exponents with error bars, and the quality of a collapse as a number."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -27,7 +28,10 @@ class Slope:
     skipped: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ± {self.error:.2f}"
+        digits = 2
+        if 0.0 < self.error < 0.01:  # an error of 0.00 says nothing
+            digits = -math.floor(math.log10(self.error))
+        return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
 
 
 def window(table: Table, low: float, high: float, axis: str = "alpha_mf") -> Table:

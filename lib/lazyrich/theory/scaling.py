@@ -36,31 +36,32 @@ def weight_exponent(L: int) -> sp.Rational:
 
 
 def blow_up(L: int) -> tuple[sp.Expr, sp.Symbol, sp.Symbol]:
-    """lambda(t) of the homogeneous inflation d lambda/dt = lambda^L / t1, lambda(t1) = 1.
+    """lambda(t) of the homogeneous inflation d lambda/dt = lambda^L / t_x, lambda(t_x) = 1,
+    with t_x = sqrt(h) alpha.
 
     With all margins active each of the L + 1 layers is pushed by the product of the L
-    others. Separating variables, int_1^lambda x^(-L) dx = (t - t1)/t1: for L >= 2 the
-    solution diverges at t1 + t1 / (L - 1); for L = 1 it grows exponentially. An addition
+    others. Separating variables, int_1^lambda x^(-L) dx = (t - t_x)/t_x: for L >= 2 the
+    solution diverges at t_x + t_x / (L - 1); for L = 1 it grows exponentially. An addition
     to geiger2020, Sec. 6.
 
     Returns:
-        the solution, and the symbols t and t1.
+        the solution, and the symbols t and t_x.
     """
-    t, t1, x, lam = sp.symbols("t t1 x lambda", positive=True)
+    t, t_x, x, lam = sp.symbols(r"t t_\times x lambda", positive=True)
     elapsed = sp.integrate(x**-L, (x, 1, lam))
     if L == 1:
-        (solution,) = sp.solve(sp.Eq(elapsed, (t - t1) / t1), lam)
-        return solution, t, t1
+        (solution,) = sp.solve(sp.Eq(elapsed, (t - t_x) / t_x), lam)
+        return solution, t, t_x
     u = sp.Symbol("u", positive=True)  # lambda^(1 - L), in which the equation is linear
     power = sp.Rational(1, 1 - L)
     (found,) = sp.solve(
-        sp.Eq(sp.simplify(elapsed.subs(lam, u**power)), (t - t1) / t1), u
+        sp.Eq(sp.simplify(elapsed.subs(lam, u**power)), (t - t_x) / t_x), u
     )
-    return found**power, t, t1
+    return found**power, t, t_x
 
 
 def half_loss_ratio(L: int, alpha_mf: float) -> float:
-    """t / t1 at which lambda^(L+1) sqrt(h) alpha = 1 under ``blow_up``: bounded by
+    """t / t_x at which lambda^(L+1) sqrt(h) alpha = 1 under ``blow_up``: bounded by
     L / (L - 1) for L >= 2, logarithmic in alpha for L = 1."""
     inflation = alpha_mf ** (-1.0 / (L + 1))
     if L == 1:
