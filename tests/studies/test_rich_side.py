@@ -190,3 +190,23 @@ def test_rescaled_curves_run_from_zero_to_one() -> None:
     got = performance.rescaled(curve)
     assert got[1] == pytest.approx(0.0)
     assert got[-2] == pytest.approx(1.0)
+
+
+def test_patch_slopes_of_a_law_that_is_known() -> None:
+    s = np.logspace(1, 4, 13)
+    widths = (16, 64)
+    offset = np.exp(0.1 * np.random.default_rng(0).normal(size=(2, 5, 1)))
+    h = np.array(widths, dtype=float)[:, None, None]
+    one = relu_patches.Response(
+        s, offset * h**-0.5 * s**-0.5, offset * 1e3 * (h / 16.0) / s
+    )
+    ends = relu_patches.flipping_range(one)
+    assert ends[0] <= 100.0 * offset[0].mean() < ends[1]
+    windows = [[(10.0, end) for end in ends]]
+    assert relu_patches.mean_slope((one,), windows).value == pytest.approx(-0.5)
+    flips = relu_patches.mean_slope((one,), windows, "flips")
+    assert flips.value == pytest.approx(-1.0)
+    power = relu_patches.power_of_width(one, widths, most=200.0)
+    assert abs(power.value + 0.5) < 5 * power.error
+    with pytest.raises(ValueError, match="least must leave two values"):
+        relu_patches.flipping_range(one, least=500.0)

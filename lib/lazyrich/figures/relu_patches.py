@@ -73,7 +73,7 @@ def trained(table: xr.Dataset, exponent: float) -> Figure:
         -exponent,
         f"$-{exponent:.3g}$",
     )
-    power_guide(axis, (1e2, 1e6), 2 * float(mean.sel(alpha_mf=1e2)), -0.5, "$-1/2$")
+    power_guide(axis, (1e2, 1e4), 2 * float(mean.sel(alpha_mf=1e2)), -0.5, "$-1/2$")
     axis.set_xlabel(_MF)
     axis.set_ylabel(r"$\|\Delta\Theta\|\,/\,\|\Theta_0\|$")
     return figure

@@ -10,6 +10,7 @@ number of crossings is proportional to 1/alpha, their sum falls as alpha^(-1/2).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +19,7 @@ from lazyrich import sweeps
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 from lazyrich.studies import depth
+from lazyrich.studies.statistics import Slope, bootstrap, loglog_slope
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,66 @@ def slope_between(
     x = np.log(s[inside])
     x = x - x.mean()
     return (np.log(curves[..., inside]) * x).sum(-1) / (x * x).sum()
+
+
+def flipping_range(
+    response: Response, low: float = 10.0, least: float = 10.0
+) -> np.ndarray:
+    """(widths,) last s of the grid up to which a net flips at least ``least`` signs: the
+    upper end of the random walk, beyond which it has too few steps.
+
+    Raises:
+        ValueError: a width flips fewer than that at all but one value from ``low`` on.
+    """
+    many = response.flips.mean(1) >= least
+    ends = np.array([response.s[row].max(initial=0.0) for row in many])
+    if ((response.s >= low) & (response.s <= ends.min())).sum() < 2:
+        raise ValueError(
+            f"least must leave two values of s from {low:g} on for every width, got "
+            f"{least:g}, which ends at {ends.tolist()}"
+        )
+    return ends
+
+
+def mean_slope(
+    responses: Sequence[Response],
+    windows: Sequence[Sequence[tuple[float, float]]],
+    quantity: Literal["kernel", "flips"] = "kernel",
+) -> Slope:
+    """Log-log slope of the kernel change (root mean square over seeds) or of the flipped
+    signs (mean) against s, in a window for every response and width, averaged over both;
+    error over seeds.
+
+    Args:
+        responses: with the same number of seeds.
+        windows: for every response and width (low, high).
+        quantity: which of the two.
+    """
+    power = 2.0 if quantity == "kernel" else 1.0
+    values = np.stack([getattr(r, quantity) for r in responses]).transpose(2, 0, 1, 3)
+
+    def mean(sample: np.ndarray) -> float:
+        curves = (sample**power).mean(0) ** (1.0 / power)
+        found = [
+            slope_between(responses[r].s, curves[r, w], low, high)
+            for r, row in enumerate(windows)
+            for w, (low, high) in enumerate(row)
+        ]
+        return float(np.mean(found))
+
+    return bootstrap(values, mean, quantity)
+
+
+def power_of_width(response: Response, widths: Sequence[int], most: float) -> Slope:
+    """Log-log slope in h of the kernel change at equal s, averaged up to s = ``most``;
+    error over seeds."""
+    h = np.array(widths, dtype=float)
+    inside = response.kernel[..., response.s < most].transpose(1, 0, 2)
+
+    def power(sample: np.ndarray) -> float:
+        return loglog_slope(h, np.sqrt((sample**2).mean(0)).mean(1))
+
+    return bootstrap(inside, power, "power of h")
 
 
 def patch_limit(response: Response) -> np.ndarray:
