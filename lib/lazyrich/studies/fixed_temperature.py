@@ -14,6 +14,7 @@ from torch import Tensor
 from lazyrich.core import rng
 from lazyrich.dynamics import batch_size, stochastic_flow, temperature
 from lazyrich.networks import FullyConnected
+from lazyrich.studies.statistics import Slope, bootstrap, loglog_slope
 
 F64 = torch.float64
 
@@ -192,6 +193,45 @@ class Descents:
         """(labels, members) loss averaged over the second half of the run."""
         return self.loss[..., self.t > 0.5 * self.t[-1]].mean(-1)
 
+    def excess(self, T: float) -> np.ndarray:
+        """(batches, members) late loss at one temperature beyond that at T = 0, in the
+        order of the labels.
+
+        Raises:
+            ValueError: no run at this temperature, or none at T = 0.
+        """
+        found = {0.0: [], T: []}
+        for row, (temp, _, _) in zip(self.late(), self.labels, strict=True):
+            if temp in found:
+                found[temp].append(row)
+        if T == 0.0 or not all(found.values()):
+            known = sorted({temp for temp, _, _ in self.labels})
+            raise ValueError(f"T must be positive and one of {known}, 0 too; got {T:g}")
+        return np.array(found[T]) - found[0.0][0]
+
+
+def step_effect(runs: Descents, temperatures: Sequence[float]) -> Slope:
+    """What the largest step changes against the smallest at the same temperature: the
+    difference of the excess loss relative to its mean, averaged over temperatures, with
+    its error over members."""
+    values = np.stack([runs.excess(T) for T in temperatures]).transpose(2, 0, 1)
+
+    def effect(sample: np.ndarray) -> float:
+        mean = sample.mean(0)
+        return float(((mean[:, -1] - mean[:, 0]) / mean.mean(1)).mean())
+
+    return bootstrap(values, effect, "step effect")
+
+
+def power_of_temperature(runs: Descents, temperatures: Sequence[float]) -> Slope:
+    """Log-log slope of the excess loss in T, at the smallest step of each, with its
+    error over members."""
+    values = np.stack([runs.excess(T)[0] for T in temperatures], 1)
+    T = np.array(temperatures)
+    return bootstrap(
+        values, lambda sample: loglog_slope(T, sample.mean(0)), "power of T"
+    )
+
 
 def descents(
     x: Tensor,
@@ -200,7 +240,7 @@ def descents(
     batches: Sequence[int],
     *,
     h: int = 4,
-    members: int = 24,
+    members: int = 48,
     time: float = 60.0,
 ) -> Descents:
     """Train the same small nets at pairs (dt, batch) that share their temperature.
