@@ -38,26 +38,25 @@ def diagram(net: Any) -> Figure:
     return figure
 
 
-def errors(table: xr.Dataset, fully_connected: xr.Dataset) -> Figure:
-    """Test errors of nets, and of their kernels frozen at the start and at the end."""
+def errors(table: xr.Dataset, fully_connected: xr.Dataset, lazy: xr.Dataset) -> Figure:
+    """Test errors of nets, and of their kernels frozen at the start and at the end;
+    for convolutional nets also of nets trained in the lazy regime."""
     figure, axes = new(1, 2, height=3.9)
-    panels = (
-        (axes[0, 0], fully_connected, ("net", "initial_kernel", "final_kernel")),
-        (
-            axes[0, 1],
-            table,
-            ("test_error", "initial_kernel_error", "final_kernel_error"),
-        ),
-    )
-    labels = ("network", "initial kernel", "final kernel")
-    for axis, source, names in panels:
+    curves = {
+        "network": "test_error",
+        "initial kernel": "initial_kernel_error",
+        "final kernel": "final_kernel_error",
+    }
+    for axis, source in ((axes[0, 0], fully_connected), (axes[0, 1], table)):
         h = source["h"].values
-        for k, (name, label) in enumerate(zip(names, labels, strict=True)):
-            mean = source[name].mean("seed")
-            bar = source[name].std("seed", ddof=1) / np.sqrt(source.sizes["seed"])
+        shown = [(label, source[name]) for label, name in curves.items()]
+        if source is table:
+            shown.append(("lazy network", lazy["test_error"]))
+        for k, (label, values) in enumerate(shown):
+            bar = values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
             axis.errorbar(
-                h, mean, bar, color=COLOURS[k], marker=MARKERS[k], label=label,
-                ls="-" if k == 0 else "--",
+                h, values.mean("seed"), bar, color=COLOURS[k], marker=MARKERS[k],
+                label=label, ls="--" if "kernel" in label else "-",
             )  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.set_xticks(h, [f"{int(v)}" for v in h])
@@ -68,7 +67,7 @@ def errors(table: xr.Dataset, fully_connected: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel("test error (%)")
     axes[0, 0].set_title("fully connected")
     axes[0, 1].set_title("convolutional")
-    axes[0, 0].legend(fontsize=10)
+    axes[0, 1].legend(fontsize=10)
     return figure
 
 

@@ -85,7 +85,8 @@ def _generic(
     y: Tensor | None,
     memory: float,
 ) -> Tensor:
-    """Contract per-example Jacobians parameter by parameter, block by block."""
+    """Contract per-example Jacobians, block by block, and parameter by parameter where
+    those of all parameters together would take too much memory."""
     w = {name: value.detach() for name, value in w.items()}
     probe = net(w, x[:1])
     if probe.shape[:1] != (1,) or probe.ndim > 2:
@@ -98,28 +99,33 @@ def _generic(
     def one(params: Params, point: Tensor) -> Tensor:
         return net(params, point.unsqueeze(0)).squeeze(0)
 
-    def jacobian(points: Tensor, name: str) -> Tensor:
-        """(n, c, size of the parameter), for one parameter tensor alone."""
-        rest = {k: v for k, v in w.items() if k != name}
+    def jacobian(points: Tensor, names: list[str]) -> Tensor:
+        """(n, c, size of the parameters of these names together)."""
+        rest = {k: v for k, v in w.items() if k not in names}
         jac = vmap(
-            jacrev(lambda value, point: one({**rest, name: value}, point)),
+            jacrev(lambda values, point: one({**rest, **values}, point)),
             in_dims=(None, 0),
-        )(w[name], points)
-        return jac.reshape(len(points), c, -1)
+        )({name: w[name] for name in names}, points)
+        return torch.cat([jac[k].reshape(len(points), c, -1) for k in names], -1)
 
     others = x if y is None else y
     theta = x.new_zeros(len(x), len(others), c, c)
-    for name, value in w.items():
-        bytes_each = max(c * value.numel() * value.element_size(), 1)
-        block = max(1, int(memory / (2 * bytes_each)))
+    bytes_each = {
+        name: max(c * value.numel() * value.element_size(), 1)
+        for name, value in w.items()
+    }
+    # one pass through the net for all parameters, if their Jacobians fit together
+    together = (len(x) + len(others)) * 2 * sum(bytes_each.values()) <= memory
+    for names in [list(w)] if together else [[name] for name in w]:
+        block = max(1, int(memory / (2 * sum(bytes_each[name] for name in names))))
         if y is None and block >= len(x):  # one Jacobian serves rows and columns
-            jac = jacobian(x, name)
+            jac = jacobian(x, names)
             theta += torch.einsum("nap,mbp->nmab", jac, jac)
             continue
         for i in range(0, len(x), block):
-            left = jacobian(x[i : i + block], name)
+            left = jacobian(x[i : i + block], names)
             for j in range(0, len(others), block):
-                right = jacobian(others[j : j + block], name)
+                right = jacobian(others[j : j + block], names)
                 theta[i : i + block, j : j + block] += torch.einsum(
                     "nap,mbp->nmab", left, right
                 )
