@@ -11,6 +11,7 @@ from lazyrich.studies import (
     convolutional,
     depth,
     early_phase,
+    fixed_temperature,
     fluctuations,
     performance,
     relu_patches,
@@ -180,8 +181,10 @@ def test_mean_kernel_noise_is_explained_to_first_order() -> None:
     output, kernel, left = fluctuations.kernel_noise(
         x[:15], y[:15], x[15:], (256, 1024), 8
     )
-    assert kernel[1] / kernel[0] == pytest.approx(0.5, rel=0.35)
-    assert output[1] < output[0]
+    slope = fluctuations.slope_of_rms(kernel, (256, 1024))
+    assert slope.value == pytest.approx(-0.5, abs=0.25)
+    assert output.shape == (8, 2)
+    assert output.mean(0)[1] < output.mean(0)[0]
     assert left[1] < left[0]
 
 
@@ -210,3 +213,18 @@ def test_patch_slopes_of_a_law_that_is_known() -> None:
     assert abs(power.value + 0.5) < 5 * power.error
     with pytest.raises(ValueError, match="least must leave two values"):
         relu_patches.flipping_range(one, least=500.0)
+
+
+def test_what_the_step_changes_at_fixed_temperature() -> None:
+    labels = ((0.0, 0.1, 9), (0.1, 0.1, 1), (0.1, 0.3, 3), (0.2, 0.2, 1), (0.2, 0.6, 3))
+    t = np.linspace(0.0, 1.0, 5)
+    noise = 1e-3 * np.random.default_rng(0).normal(size=(5, 6, 1))
+    # proportional to T, and a tenth more at the larger step
+    level = np.array([0.0, 0.1, 0.11, 0.2, 0.22])[:, None, None]
+    runs = fixed_temperature.Descents(labels, t, 1.0 + level + noise + 0.0 * t)
+    effect = fixed_temperature.step_effect(runs, (0.1, 0.2))
+    assert abs(effect.value - 0.1 / 1.05) < 5 * effect.error < 0.1
+    power = fixed_temperature.power_of_temperature(runs, (0.1, 0.2))
+    assert abs(power.value - 1.0) < 5 * power.error < 0.1
+    with pytest.raises(ValueError, match="T must be positive and one of"):
+        runs.excess(0.3)
