@@ -41,15 +41,18 @@ def performance(table: xr.Dataset) -> Figure:
 
 
 def variances(rich: xr.DataArray, lazy: xr.DataArray) -> Figure:
-    """Variance of the predictor over initialisations against width (Fig. 2a)."""
+    """Variance of the predictor over initialisations against width (Fig. 2a): trained
+    nets over ``h``, frozen kernels over ``n`` and ``h``."""
     figure, axes = new(1, 1)
     axis = axes[0, 0]
-    pairs = ((rich, rf"{_MF}$=10^{{-2}}$"), (lazy, "frozen kernel"))
+    pairs = [(rich, rf"{_MF}$=10^{{-2}}$")]
+    pairs += [(lazy.sel(n=n), f"frozen, $n={int(n)}$") for n in lazy["n"].values]
     for k, (values, label) in enumerate(pairs):
         h = values["h"].values.astype(float)
         axis.loglog(h, values, color=COLOURS[k], marker=MARKERS[k], label=label)
     h = lazy["h"].values.astype(float)
-    axis.loglog(h, 1.6 * float(lazy[2]) * h[2] / h, "k--", lw=1.2, label="$-1$")
+    least = float(lazy.min("n").sel(h=h[-1]))
+    axis.loglog(h, 0.6 * least * h[-1] / h, "k--", lw=1.2, label="$-1$")
     axis.set_xticks(h, [f"{int(v)}" for v in h])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("width $h$")

@@ -6,7 +6,9 @@ F = alpha (f - f0). Their variance over initialisations falls as 1/h in both reg
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,26 +20,52 @@ from lazyrich.core import check, rng
 from lazyrich.dynamics import hinge_path, momentum_flow
 from lazyrich.kernels import ntk
 from lazyrich.networks import FullyConnected
-from lazyrich.studies import alpha_sweep
+from lazyrich.studies import alpha_sweep, statistics
 from lazyrich.studies.alpha_sweep import LAPTOP as SWEEP
 from lazyrich.studies.alpha_sweep import PAPER as PAPER_SWEEP
 from lazyrich.studies.alpha_sweep import by_regime, load_data, network
 
 LAPTOP_SETTINGS = {
-    **SWEEP.settings, "L": 2, "n_train": 300, "n_test": 3000, "n_kernel": 100,
+    **SWEEP.settings, "L": 2, "n_train": 100, "n_test": 3000, "n_kernel": 100,
     "stop_loss": 0.02,
 }  # fmt: skip
+
+PAPER_SETTINGS = {**PAPER_SWEEP.settings, "n_test": 10_000}
+"""One set of test points for trained nets and frozen kernels."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Which widths the chapter compares.
+
+    Attributes:
+        narrow: of the ensembles that stand against one wide net.
+        wide: of that net; narrow to wide is the range of "independent of the width".
+        fit_from: the least width in fits of Eq. 8; narrower nets deviate.
+        averaged: over which the ratio of the regimes is averaged.
+    """
+
+    narrow: int
+    wide: int
+    fit_from: int
+    averaged: tuple[int, ...]
+
+
+WIDTHS = {
+    "laptop": Widths(narrow=32, wide=256, fit_from=64, averaged=(64, 128)),
+    "paper": Widths(narrow=100, wide=800, fit_from=100, averaged=(100, 200, 400, 800)),
+}
 
 FLUCTUATIONS = sweeps.register(
     sweeps.Study(
         name="fluctuations",
-        title="Ensembles of equal width over sqrt(h) alpha: variance and test error",
+        title="Ensembles of equal width over sqrt(h) alpha",
         version=1,
         scales={
             "laptop": by_regime(sweeps.Scale(
                 grid={
                     "h": (32, 64, 128),
-                    "alpha_mf": (1e-2, 1e-1, 1.0, 1e1),
+                    "alpha_mf": (1e-1, 1.0, 1e1),
                     "seed": tuple(range(8)),
                 },
                 settings=LAPTOP_SETTINGS,
@@ -45,10 +73,10 @@ FLUCTUATIONS = sweeps.register(
             "paper": by_regime(sweeps.Scale(
                 grid={
                     "h": (50, 100, 200, 400, 800),
-                    "alpha_mf": (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e6),
+                    "alpha_mf": (1e-1, 1.0, 1e1, 1e2, 1e3, 1e6),
                     "seed": tuple(range(20)),
                 },
-                settings=PAPER_SWEEP.settings,
+                settings=PAPER_SETTINGS,
             )),
         },
         measure=alpha_sweep.measure,
@@ -58,40 +86,46 @@ FLUCTUATIONS = sweeps.register(
     )
 )  # fmt: skip
 
-WIDE = sweeps.register(
+FEATURE = sweeps.register(
     sweeps.Study(
-        name="fluctuations_wide",
-        title="Wider ensembles in the feature regime alone",
+        name="feature_ensembles",
+        title="Large ensembles in the feature regime, over widths",
         version=1,
         scales={
             "laptop": by_regime(sweeps.Scale(
-                grid={"h": (256,), "alpha_mf": (1e-2,), "seed": tuple(range(8))},
+                grid={
+                    "h": (32, 64, 128, 256), "alpha_mf": (1e-2,),
+                    "seed": tuple(range(20)),
+                },
                 settings=LAPTOP_SETTINGS,
             )),
             "paper": by_regime(sweeps.Scale(
-                grid={"h": (1600,), "alpha_mf": (1e-2,), "seed": tuple(range(20))},
-                settings=PAPER_SWEEP.settings,
+                grid={
+                    "h": (50, 100, 200, 400, 800, 1600), "alpha_mf": (1e-2,),
+                    "seed": tuple(range(26)),
+                },
+                settings=PAPER_SETTINGS,
             )),
         },
         measure=alpha_sweep.measure,
         chunk_axes=("alpha_mf", "seed"),
         cost=alpha_sweep.cost,
-        chunk_size={"cpu": 2, "cuda": 20},
+        chunk_size={"cpu": 4, "cuda": 26},
     )
 )  # fmt: skip
 
 
 def measure_frozen(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
-    """The lazy limit of the members of a chunk: exact hinge flow of the kernel at w0."""
+    """The lazy limit of the members of a chunk: exact hinge flow of the kernel at w0, on
+    the first ``n`` examples if the grid has such an axis."""
     settings = chunk.settings
     task = load_data(settings)
+    n = int(chunk.shared("n")) if "n" in chunk.coords else settings["n_train"]
+    x, y = task.x_train[:n], task.y_train[:n]
     net = network(chunk.shared("h"), settings)
     w = net.init(chunk.axis("seed").tolist())
     flow = hinge_path(
-        ntk(net, w, task.x_train),
-        task.y_train,
-        ntk(net, w, task.x_test, task.x_train),
-        stop_loss=settings["stop_loss"],
+        ntk(net, w, x), y, ntk(net, w, task.x_test, x), stop_loss=settings["stop_loss"]
     )
     assert flow.F_test is not None
     last = (~flow.t.isnan()).sum(1) - 1
@@ -126,7 +160,7 @@ FROZEN = sweeps.register(
             ),
             "paper": sweeps.Scale(
                 grid={"h": (50, 100, 200, 400, 800, 1600), "seed": tuple(range(26))},
-                settings={**PAPER_SWEEP.settings, "n_train": 1000, "n_test": 10_000},
+                settings=PAPER_SETTINGS,
             ),
         },
         measure=measure_frozen,
@@ -134,6 +168,38 @@ FROZEN = sweeps.register(
         cost=lambda member, scale: (
             0.3 * (scale.settings["n_train"] / 300.0) ** 2.5
             * (1.0 + float(member["h"]) / 500.0)
+        ),
+        chunk_size={"cpu": 5, "cuda": 4},
+    )
+)  # fmt: skip
+
+
+FROZEN_BY_N = sweeps.register(
+    sweeps.Study(
+        name="frozen_by_n",
+        title="Fluctuations in the lazy limit, over widths and numbers of examples",
+        version=1,
+        scales={
+            "laptop": sweeps.Scale(
+                grid={
+                    "n": (40, 100, 300), "h": (16, 32, 64, 128, 256, 512, 1024),
+                    "seed": tuple(range(20)),
+                },
+                settings={**LAPTOP_SETTINGS, "n_train": 300, "n_test": 400},
+            ),
+            "paper": sweeps.Scale(
+                grid={
+                    "n": (100, 300, 1000), "h": (50, 100, 200, 400, 800, 1600),
+                    "seed": tuple(range(26)),
+                },
+                settings={**PAPER_SWEEP.settings, "n_train": 1000, "n_test": 10_000},
+            ),
+        },
+        measure=measure_frozen,
+        chunk_axes=("seed",),
+        cost=lambda member, scale: (
+            0.02 + 0.08 * (float(member["n"]) / 300.0) ** 2.5
+            + 1e-7 * float(member["h"]) ** 2
         ),
         chunk_size={"cpu": 5, "cuda": 26},
     )
@@ -181,7 +247,7 @@ def ensemble_errors(table: xr.Dataset, y: np.ndarray) -> xr.DataArray:
     return (mean * sign <= 0).mean("test_example").rename("ensemble_error")
 
 
-def slope_of_variance(table: xr.Dataset, draws: int = 400) -> tuple[float, float]:
+def slope_of_variance(table: xr.Dataset, draws: int = 400) -> statistics.Slope:
     """Log-log slope of the variance in the width with its bootstrap error over seeds.
 
     Seeds are drawn afresh at each width: members of different widths share nothing.
@@ -191,21 +257,93 @@ def slope_of_variance(table: xr.Dataset, draws: int = 400) -> tuple[float, float
     """
     F = table["F_test"].transpose("h", "seed", "test_example").values.astype(float)
     log_h = np.log(table["h"].values.astype(float))
+    m = F.shape[1]
+    gram = F @ F.transpose(0, 2, 1) / F.shape[2]
 
-    def slope(rows: list[np.ndarray]) -> float:
-        return float(np.polyfit(log_h, np.log([variance(row) for row in rows]), 1)[0])
+    def slope(counts: np.ndarray) -> float:
+        # Eq. 7 of members that occur counts[h, i] times, from their inner products
+        own = np.einsum("hi,hii->h", counts, gram)
+        mean = np.einsum("hi,hij,hj->h", counts, gram, counts) / m
+        return float(np.polyfit(log_h, np.log((own - mean) / (m - 1)), 1)[0])
 
     gen = rng.numpy_generator("bootstrap", "slope of variance")
-    m = F.shape[1]
-    found = []
-    for _ in range(draws):
-        rows = []
-        for members in F:
-            picked = gen.integers(m, size=m)
-            # a draw with repetitions has a smaller variance by (m - 1) / m
-            rows.append(members[picked])
-        found.append(slope(rows))
-    return slope(list(F)), float(np.std(found)) * math.sqrt(m / (m - 1))
+    found = [
+        slope(gen.multinomial(m, np.full(m, 1.0 / m), size=len(F)).astype(float))
+        for _ in range(draws)
+    ]
+    # a draw with repetitions has a smaller variance by (m - 1) / m
+    error = float(np.std(found)) * math.sqrt(m / (m - 1))
+    return statistics.Slope(slope(np.ones((len(F), m))), error)
+
+
+def variance_slopes(
+    table: xr.Dataset, windows: Iterable[tuple[float, float]]
+) -> dict[tuple[float, float], statistics.Slope]:
+    """``slope_of_variance`` for every window (low, high) of widths."""
+    return {
+        (low, high): slope_of_variance(statistics.window(table, low, high, "h"))
+        for low, high in windows
+    }
+
+
+def width_windows(widths: Sequence[float]) -> list[tuple[float, float]]:
+    """All windows from some width to the widest, and those between neighbours."""
+    low = [float(h) for h in widths]
+    return sorted({*((h, low[-1]) for h in low[:-1]), *pairwise(low)})
+
+
+def subset_errors(
+    F: np.ndarray, y: np.ndarray, members: int, draws: int = 200
+) -> np.ndarray:
+    """Test errors of ``draws`` random ensembles of some members, (draws,).
+
+    Args:
+        F: predictors (all members, points).
+        y: labels (points,).
+        members: size of an ensemble.
+
+    Raises:
+        ValueError: fewer members at hand than asked for.
+    """
+    if members > len(F):
+        raise ValueError(f"members must be at most {len(F)}, got {members}")
+    gen = rng.numpy_generator("ensembles", "subsets")
+    picked = (gen.permutation(len(F))[:members] for _ in range(draws))
+    return np.array([ensemble_error(F[rows], y) for rows in picked])
+
+
+def jackknife(
+    F: np.ndarray, y: np.ndarray, statistic: Callable[[np.ndarray, np.ndarray], float]
+) -> tuple[float, float]:
+    """A statistic of an ensemble with its jackknife error over members.
+
+    (A bootstrap would repeat members, and an ensemble with repetitions has a larger
+    variance left.)
+
+    Args:
+        F: predictors (members, points).
+        y: labels (points,).
+        statistic: of predictors and labels.
+    """
+    m = check.positive_int("number of members", len(F), least=2)
+    rest = [statistic(np.delete(F, k, axis=0), y) for k in range(m)]
+    return statistic(F, y), float(np.std(rest)) * math.sqrt(m - 1)
+
+
+def excess_error(F: np.ndarray, y: np.ndarray) -> float:
+    """Mean test error of the members above that of their average."""
+    return float(error_of(F, y).mean()) - ensemble_error(F, y)
+
+
+def slope_with_errors(
+    x: np.ndarray, y: np.ndarray, errors: np.ndarray
+) -> statistics.Slope:
+    """Least-squares slope of y against x for independent points with known errors."""
+    away = x - x.mean()
+    weights = away / np.square(away).sum()
+    return statistics.Slope(
+        float(weights @ y), float(np.sqrt(np.square(weights * errors).sum()))
+    )
 
 
 def error_ratio(
@@ -313,8 +451,9 @@ def kernel_noise(
     dF = dTheta_te Theta_tr^-1 y - Theta_te Theta_tr^-1 dTheta_tr Theta_tr^-1 y.
 
     Returns:
-        three arrays over widths: rms of the exact dF, relative size of dTheta, and the
-        share of the variance of dF that the first order leaves unexplained.
+        (seeds, widths) mean squares of the exact dF; (seeds, widths) squares of dTheta
+        over that of the mean kernel; and, over widths, the share of the variance of dF
+        that the first order leaves unexplained.
     """
     output, kernel, left = [], [], []
     for h in widths:
@@ -328,11 +467,27 @@ def kernel_noise(
         d_train, d_cross = train - mean_train, cross - mean_cross
         back = torch.linalg.solve(mean_train, (d_train @ c).mT)
         first = d_cross @ c - (mean_cross @ back).mT
-        output.append(float(exact.square().mean().sqrt()))
-        size = d_train.square().sum((1, 2)).mean().sqrt() / mean_train.norm()
-        kernel.append(float(size))
+        output.append(exact.square().mean(1).numpy())
+        size = d_train.square().sum((1, 2)) / mean_train.square().sum()
+        kernel.append(size.numpy())
         left.append(float((exact - first).square().sum() / exact.square().sum()))
-    return np.array(output), np.array(kernel), np.array(left)
+    return np.array(output).T, np.array(kernel).T, np.array(left)
+
+
+def slope_of_rms(squares: np.ndarray, widths: Sequence[int]) -> statistics.Slope:
+    """Log-log slope in the width of the root mean square over seeds, with its bootstrap
+    error.
+
+    Args:
+        squares: (seeds, widths) squared deviations.
+        widths: of the columns.
+    """
+    h = np.array(widths, dtype=float)
+
+    def slope(sample: np.ndarray) -> float:
+        return statistics.loglog_slope(h, np.sqrt(sample.mean(0)))
+
+    return statistics.bootstrap(squares, slope, "slope of rms")
 
 
 def measure_threshold(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
@@ -362,6 +517,7 @@ def measure_threshold(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.
             "violated": ("member", violated.numpy()),
             "parameters": ("member", np.full(len(chunk), net.n_params)),
             "loss_end": ("member", flow.loss_end.numpy()),
+            "steps": ("member", flow.steps.numpy().astype("int64")),
         },
         coords=chunk.coords,
         attrs={"data": task.source},
@@ -372,13 +528,13 @@ THRESHOLD = sweeps.register(
     sweeps.Study(
         name="fitting_threshold",
         title="Which widths can fit n patterns",
-        version=1,
+        version=2,
         scales={
             "laptop": sweeps.Scale(
                 grid={
                     "n": (50, 100, 200),
-                    "h": (2, 3, 4, 5, 6, 8, 12, 16),
-                    "seed": (0, 1, 2, 3),
+                    "h": (1, 2, 3, 4, 5, 6, 7, 8, 10),
+                    "seed": tuple(range(8)),
                 },
                 settings={
                     **LAPTOP_SETTINGS, "n_train": 200, "alpha_mf": 1.0, "mu": 30.0,
@@ -400,20 +556,45 @@ THRESHOLD = sweeps.register(
         measure=measure_threshold,
         chunk_axes=("seed",),
         cost=lambda member, scale: 1.5e-4 * scale.settings["max_steps"],
-        chunk_size={"cpu": 4, "cuda": 10},
+        chunk_size={"cpu": 8, "cuda": 10},
     )
 )  # fmt: skip
 
 
-def threshold_width(table: xr.Dataset, n: int) -> float:
-    """The width at which half of the nets fit n patterns, by interpolation of the fitted
-    share against log h; NaN if the grid does not reach it."""
-    share = (table["violated"].sel(n=n) == 0).mean("seed")
-    log_h = np.log(table["h"].values.astype(float))
-    fitted = share.values
-    above = np.flatnonzero(fitted >= 0.5)
+def fitted_share(table: xr.Dataset, max_steps: float = math.inf) -> xr.DataArray:
+    """Whether each net fitted its patterns within ``max_steps``, over all axes."""
+    return ((table["violated"] == 0) & (table["steps"] <= max_steps)).astype(float)
+
+
+def threshold_width(h: np.ndarray, share: np.ndarray, level: float = 0.5) -> float:
+    """The width at which a share ``level`` of the nets fit, by interpolation of the
+    share against log h; NaN if the grid does not bracket it.
+
+    Args:
+        h: (widths,), increasing.
+        share: (widths,) fitted shares.
+        level: between 0 and 1.
+    """
+    above = np.flatnonzero(share >= level)
     if not len(above) or above[0] == 0:
         return math.nan
     k = int(above[0])
-    part = (0.5 - fitted[k - 1]) / (fitted[k] - fitted[k - 1])
-    return float(np.exp(log_h[k - 1] + part * (log_h[k] - log_h[k - 1])))
+    part = (level - share[k - 1]) / (share[k] - share[k - 1])
+    return float(np.exp((1.0 - part) * np.log(h[k - 1]) + part * np.log(h[k])))
+
+
+def threshold_power(fitted: xr.DataArray, d: int) -> statistics.Slope:
+    """The power of n with which the number of parameters grows at the threshold, for
+    nets of two hidden layers and ``d`` inputs, with its bootstrap error over seeds.
+
+    Args:
+        fitted: 0 or 1 over ``n``, ``h`` and ``seed``.
+    """
+    h, n = (fitted[axis].values.astype(float) for axis in ("h", "n"))
+
+    def power(sample: np.ndarray) -> float:
+        at = np.array([threshold_width(h, share) for share in sample.mean(0)])
+        return statistics.loglog_slope(n, at**2 + (d + 3.0) * at + 1.0)
+
+    values = fitted.transpose("seed", "n", "h").values
+    return statistics.bootstrap(values, power, "fitting threshold")
