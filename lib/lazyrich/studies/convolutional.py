@@ -308,10 +308,14 @@ def block_contrast(K: Tensor, y: Tensor) -> float:
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core: steps on images of a batch, as measured at laptop scale."""
     settings, h = scale.settings, float(member["h"])
-    batch = settings["n_train"] if settings["T"] == 0 else settings["batch_cap"]
-    pixels = batch * settings["side"] ** 2
+    pixels = _batch(settings) * settings["side"] ** 2
     work = pixels * (h / 16.0) ** 1.5 * (settings["kernel"] / 3.0) ** 2
     return settings["max_steps"] * 2e-7 * work
+
+
+def _batch(settings: Mapping[str, Any]) -> int:
+    """Patterns a step."""
+    return settings["n_train"] if settings["T"] == 0 else settings["batch_cap"]
 
 
 CONVOLUTIONAL = sweeps.register(
@@ -371,8 +375,8 @@ FINAL_KERNELS = sweeps.register(
         measure=measure_connected,
         chunk_axes=("seed",),
         cost=lambda member, scale: (
-            2e-8 * scale.settings["max_steps"] * scale.settings["n_train"]
-            * scale.settings["L"] * (float(member["h"]) / 32.0) ** 1.5
+            1.5e-7 * scale.settings["max_steps"] * scale.settings["n_train"]
+            * scale.settings["L"] / 2.0 * (float(member["h"]) / 32.0) ** 1.5
         ),
         chunk_size={"cpu": 3, "cuda": 3},
     )
@@ -404,9 +408,8 @@ WIDE_RESNET = sweeps.register(
         measure=measure_resnet,
         chunk_axes=("alpha", "seed"),
         cost=lambda member, scale: (
-            2e-8 * scale.settings["max_steps"] * scale.settings["n_train"]
-            * scale.settings["side"] ** 2
-            * float(member["b"]) * float(member["k"]) ** 2 / 4.0
+            1e-6 * scale.settings["max_steps"] * _batch(scale.settings)
+            * scale.settings["side"] ** 2 * float(member["b"]) * float(member["k"]) ** 2
         ),
         chunk_size={"cpu": 1, "cuda": 1},
     )
