@@ -62,18 +62,22 @@ def still(by_width: Any) -> Figure:
         "pre-activations": by_width.preactivation,
         "kernel, relative": by_width.kernel,
     }
+    strokes = ("-", "--", ":", "-.")
     for k, (name, curves) in enumerate(quantities.items()):
-        for e, h in enumerate(by_width.labels):
+        axis.plot([], [], color=COLOURS[k], label=name)
+        for e in range(len(by_width.labels)):
             axis.loglog(
-                by_width.s, curves[e].mean(0), color=COLOURS[k],
-                ls=("-", "--", ":", "-.")[e % 4], label=f"{name}, $h={h:g}$",
-            )  # fmt: skip
-    narrow, wide = by_width.kernel[0].mean(0), by_width.kernel[-1].mean(0)
-    power_guide(axis, (1e-2, 1e-1), 1.5 * narrow[0], 1.0, "$+1$")
-    power_guide(axis, (0.3, 1.0), 0.5 * wide[-1] * 0.09, 2.0, "$+2$", offset=(7, -9))
+                by_width.s, curves[e].mean(0), color=COLOURS[k], ls=strokes[e % 4]
+            )
+    for e, h in enumerate(by_width.labels):
+        axis.plot([], [], color="0.4", ls=strokes[e % 4], label=f"$h={h:g}$")
+    lowest = by_width.kernel.mean(1).min(0)
+    power_guide(axis, (1e-2, 1e-1), 0.6 * lowest[0], 1.0, "$+1$", offset=(7, -9))
+    power_guide(axis, (0.3, 1.0), 0.045 * lowest[-1], 2.0, "$+2$", offset=(7, -9))
     axis.set_xlabel(_S)
     axis.set_ylabel("change")
-    axis.legend(fontsize=10)
+    axis.legend(fontsize=10, ncols=2, loc="upper left")
+    axis.set_ylim(None, 3.0)
     return figure
 
 
