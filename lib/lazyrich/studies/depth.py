@@ -2,7 +2,7 @@ r"""Exponents of the feature regime against depth, and how the layers inflate.
 
 geiger2020, Table 1 and Sec. 6: the kernel change and the weight change as powers of
 sqrt(h) alpha for nets of L = 1 to 5 hidden layers; the amplification of each layer,
-|W^l(t2) - W^l(0)| / |W^l(t1) - W^l(0)| with t1 = sqrt(h) alpha, which the heuristic takes
+|W^l(t2) - W^l(0)| / |W^l(t_x) - W^l(0)| with t_x = sqrt(h) alpha, which the heuristic takes
 to be the same in all of them; and the half-loss time, whose law the finite-time blow-up
 predicts. Bias-free ReLU nets, exactly homogeneous, are the cleanest test.
 """
@@ -170,6 +170,6 @@ DEPTH = sweeps.register(
 
 
 def amplification(table: xr.Dataset, L: int) -> xr.DataArray:
-    """lambda^l = |W^l(t2) - W^l(0)| / |W^l(t1) - W^l(0)|, for the layers of depth ``L``."""
+    """lambda^l = |W^l(t2) - W^l(0)| / |W^l(t_x) - W^l(0)|, of the layers of depth ``L``."""
     part = table.sel(L=L).isel(layer=slice(0, L + 1))
     return part["move_end"] / part["move_early"]
