@@ -37,7 +37,8 @@ def test_every_width_that_the_chapter_selects_is_in_the_grids(scale: str) -> Non
     for study in (fluctuations.FEATURE, fluctuations.FROZEN):
         assert compared <= set(study.scale(scale).grid["h"]), study.name
     for study in (fluctuations.FEATURE, fluctuations.FROZEN_BY_N):
-        fitted = [h for h in study.scale(scale).grid["h"] if h >= widths.fit_from]
+        widest = [int(h) for h in study.scale(scale).grid["h"]]
+        fitted = [h for h in widest if h >= widths.fit_from]
         assert len(fitted) >= 3, study.name
     few = fluctuations.FLUCTUATIONS.scale(scale).grid
     many = fluctuations.FEATURE.scale(scale).grid
@@ -105,7 +106,7 @@ def test_slope_of_a_variance_that_is_known() -> None:
     by_hand = [fluctuations.variance(F) for F in table["F_test"].values]
     fitted = np.polyfit(np.log(table["h"]), np.log(by_hand), 1)[0]
     assert slope.value == pytest.approx(fitted)
-    windows = fluctuations.width_windows(table["h"].values)
+    windows = fluctuations.width_windows(table["h"].values.tolist())
     assert windows == [(16, 64), (16, 256), (64, 256)]
     found = fluctuations.variance_slopes(table, windows)
     assert found[16, 256].value == slope.value
