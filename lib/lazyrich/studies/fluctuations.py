@@ -534,7 +534,7 @@ THRESHOLD = sweeps.register(
                 grid={
                     "n": (50, 100, 200),
                     "h": (1, 2, 3, 4, 5, 6, 7, 8, 10),
-                    "seed": tuple(range(8)),
+                    "seed": tuple(range(6)),
                 },
                 settings={
                     **LAPTOP_SETTINGS, "n_train": 200, "alpha_mf": 1.0, "mu": 30.0,
@@ -556,7 +556,7 @@ THRESHOLD = sweeps.register(
         measure=measure_threshold,
         chunk_axes=("seed",),
         cost=lambda member, scale: 1.5e-4 * scale.settings["max_steps"],
-        chunk_size={"cpu": 8, "cuda": 10},
+        chunk_size={"cpu": 6, "cuda": 10},
     )
 )  # fmt: skip
 
