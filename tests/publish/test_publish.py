@@ -10,6 +10,7 @@ from lazyrich.publish import schedule, site
 from lazyrich.publish.book import publish
 from lazyrich.publish.chapter import chapters
 from lazyrich.publish.tree import Settings, Tree
+from lazyrich.sweeps.cluster import SHARE
 
 
 def run(book: Book, tree: Tree | None = None, **options):
@@ -177,9 +178,14 @@ def test_the_stamp_says_what_happened(book: Book) -> None:
 def test_threads_are_shared(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(schedule.os, "cpu_count", lambda: 8)
-    book.chapter("a", "import os\nprint(os.environ['OMP_NUM_THREADS'])")
+    code = f"import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['{SHARE}'])"
+    book.chapter("a", code)
     run(book, jobs=2)
-    assert output(book.tree(), "a") == "4\n"
+    assert output(book.tree(), "a") == "4 8\n"  # no other runs beside it
+    book.chapter("a", f"{code}\nprint('again')")
+    book.chapter("b", code)
+    run(book, jobs=2)
+    assert output(book.tree(), "b") == "4 4\n"
 
 
 def test_bad_arguments_are_named(book: Book) -> None:

@@ -200,6 +200,15 @@ def test_what_a_worker_cannot_store_is_stored_by_the_sender(toy, tmp_path, monke
     assert sweeps.status(study, store=tmp_path).done == 18
 
 
+def test_chapters_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.setattr(clusters.os, "sched_getaffinity", lambda _: set(range(8)))
+    for share, workers in (("", 8), ("4", 4), ("99", 8), ("nonsense", 8)):
+        monkeypatch.setenv(clusters.SHARE, share)
+        assert clusters.choose("auto", "cpu", 1000.0, 100) == f"local:{workers}"
+    monkeypatch.setenv(clusters.SHARE, "1")
+    assert clusters.choose("auto", "cpu", 1000.0, 100) is None
+
+
 def test_auto_stays_in_process_unless_workers_pay(monkeypatch):
     monkeypatch.setattr(clusters, "_cores", lambda: 8)
     assert clusters.choose("auto", "cpu", 1000.0, 100) == "local:8"

@@ -122,7 +122,8 @@ def execute(
         return outcome
     ran_on = device_in_words(tree.settings.device)
     at_once = 1 if ran_on.startswith("cuda") else min(jobs, len(outcome.reasons))
-    run = _Run(tree, ran_on, jobs, outcome, _Bar(len(outcome.reasons), progress))
+    bar = _Bar(len(outcome.reasons), progress)
+    run = _Run(tree, ran_on, jobs, at_once, outcome, bar)
     tasks = [
         {
             "name": name,
@@ -213,7 +214,13 @@ class _Run:
     """The action of every task: one worker process a chapter."""
 
     def __init__(
-        self, tree: Tree, ran_on: str, jobs: int, outcome: Outcome, bar: _Bar
+        self,
+        tree: Tree,
+        ran_on: str,
+        jobs: int,
+        at_once: int,
+        outcome: Outcome,
+        bar: _Bar,
     ) -> None:
         self._tree = tree
         self._ran_on = ran_on
@@ -223,11 +230,14 @@ class _Run:
         self.crashes: list[Exception] = []
         # Chapters that run side by side share the cores; the number does not depend on
         # how many happen to run, because it decides the order of floating-point sums.
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        cores = os.cpu_count() or 1
+        threads = str(max(1, cores // jobs))
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._environment = {
             **os.environ,
             **{name: os.environ.get(name, threads) for name in names},
+            # Worker processes of sweeps, on which no result depends.
+            "LAZYRICH_CORES": str(max(1, cores // at_once)),
             "PYTHONHASHSEED": "0",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }

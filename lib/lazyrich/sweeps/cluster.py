@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Below this many estimated seconds, starting worker processes costs more than it saves.
 WORTH_STARTING = 20.0
+# Environment variable with the number of cores that a chapter of the book may use.
+SHARE = "LAZYRICH_CORES"
 # How long to wait for an answer of a scheduler.
 PATIENCE = "20s"
 
@@ -26,7 +28,8 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
     """What ``cluster="auto"`` means for this much work; other values pass through.
 
     In-process on a GPU, for little work, and where Dask is not installed; otherwise one
-    worker process a core.
+    worker process for every core that is ours: chapters of the book that run side by side
+    share them.
     """
     if cluster != "auto":
         return cluster
@@ -169,6 +172,10 @@ def _local_workers(cluster: str, device: str) -> int:
 
 
 def _cores() -> int:
+    """Cores of this process: of its machine, or its share if others run beside it."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    share = os.environ.get(SHARE, "")
+    return min(cores, max(1, int(share))) if share.isdecimal() else cores
