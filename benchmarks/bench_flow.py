@@ -17,7 +17,7 @@ from lazyrich import sweeps
 from lazyrich.core.rng import generator
 from lazyrich.dynamics import StepRule, momentum_flow
 from lazyrich.networks import FullyConnected
-from lazyrich.studies.alpha_sweep import STUDY
+from lazyrich.studies.lazy_and_rich.alpha_sweep import STUDY
 
 N, D, L, MU = 200, 10, 5, 1000.0
 BARS = {30: 1.8, 100: 1.3}

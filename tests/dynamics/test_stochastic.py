@@ -7,7 +7,7 @@ import torch
 
 from lazyrich.dynamics import Status, batch_size, stochastic_flow, temperature
 from lazyrich.networks import FullyConnected
-from lazyrich.studies import fixed_temperature
+from lazyrich.studies.lazy_and_rich import fixed_temperature
 
 F64 = torch.float64
 

@@ -20,8 +20,9 @@ from lazyrich.meanfield import (
     particle_flow,
     wasserstein_1d,
 )
-from lazyrich.studies import distributional, mean_field_limit
-from lazyrich.studies.two_limits import line, line_cdf
+from lazyrich.studies.two_limits import distributional_dynamics as distributional
+from lazyrich.studies.two_limits import mean_field_limit
+from lazyrich.studies.two_limits.toys import line, line_cdf
 
 F64 = torch.float64
 

@@ -16,7 +16,7 @@ from lazyrich.meanfield import (
     jko_step,
     particle_flow,
 )
-from lazyrich.studies.two_limits import line, line_quantiles, toy
+from lazyrich.studies.two_limits.toys import line, line_quantiles, toy
 from lazyrich.theory import mean_field as theory
 
 F64 = torch.float64

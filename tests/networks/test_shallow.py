@@ -9,8 +9,8 @@ from lazyrich.dynamics import gradient_flow
 from lazyrich.kernels import ntk
 from lazyrich.meanfield import particle_flow
 from lazyrich.networks import ACTIVATIONS, FullyConnected, Shallow
-from lazyrich.studies.gradient_flow import one_net_in_two_units
-from lazyrich.studies.two_limits import toy
+from lazyrich.studies.two_limits.gradient_flow import one_net_in_two_units
+from lazyrich.studies.two_limits.toys import toy
 
 F64 = torch.float64
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=F64)

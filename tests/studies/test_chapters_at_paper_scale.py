@@ -15,8 +15,9 @@ import xarray as xr
 
 from lazyrich import claims, sweeps
 from lazyrich.core import rng
-from lazyrich.figures import alpha_sweep as pictures
-from lazyrich.studies import alpha_sweep, flow_checks
+from lazyrich.figures.lazy_and_rich import alpha_sweep as pictures
+from lazyrich.studies.lazy_and_rich import alpha_sweep
+from lazyrich.studies.lazy_and_rich import flow as flow_checks
 
 BOOK = Path(__file__).parents[2] / "book"
 SMALL = {

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 import torch
 
-from lazyrich.studies import kernel_machines as machines
+from lazyrich.studies.alignment import kernel_machines as machines
 from lazyrich.theory import kernel_machines as theory
 
 

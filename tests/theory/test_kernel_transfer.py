@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lazyrich.studies import transfer
+from lazyrich.studies.alignment import transfer
 from lazyrich.theory import kernel_transfer as theory
 
 D = 30

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from lazyrich.studies import kernel_classifiers as study
+from lazyrich.studies.finite_width import kernel_classifiers as study
 from lazyrich.theory import parameter_counts as counts
 from lazyrich.theory import separation as theory
 

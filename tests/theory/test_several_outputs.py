@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import brentq
 
 from lazyrich.networks import DeepLinear
-from lazyrich.studies import several_outputs as outputs
+from lazyrich.studies.alignment import several_outputs as outputs
 from lazyrich.theory import several_outputs as theory
 
 TASK = outputs.teacher(8, (2.0, 1.0, 0.5), seed=1)

@@ -10,11 +10,11 @@ import torch
 from lazyrich import data
 from lazyrich.dynamics import kernel_flow, linear_flow
 from lazyrich.kernels import TwoPhaseKernel
-from lazyrich.studies import deep_linear as deep
-from lazyrich.studies import silent_alignment as checks
-from lazyrich.studies import two_layer_linear as two
-from lazyrich.studies import unwhitened
-from lazyrich.studies.curves import first_time
+from lazyrich.studies.alignment import deep_linear as deep
+from lazyrich.studies.alignment import silent_alignment as checks
+from lazyrich.studies.alignment import two_layer_linear as two
+from lazyrich.studies.alignment import unwhitened
+from lazyrich.studies.tools.curves import first_time
 from lazyrich.theory import deep_linear, silent_alignment, two_layer_linear
 
 F64 = torch.float64

@@ -43,7 +43,7 @@ Criteria = Mapping[str, Criterion]
 _KEYS = {"chapter", "function", "cell", "criteria", "needs", "deviates", "erratum"}
 _SLUG = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
 _ANCHOR = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-_DOTTED = re.compile(r"lazyrich(?:\.[A-Za-z_]\w*){2,3}")
+_DOTTED = re.compile(r"lazyrich(?:\.[A-Za-z_]\w*){2,4}")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*")
 
 

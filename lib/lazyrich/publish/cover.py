@@ -2,8 +2,8 @@
 
 from lazyrich import sweeps
 from lazyrich.core.project import root
-from lazyrich.figures import alpha_sweep as pictures
-from lazyrich.studies.alpha_sweep import STUDY
+from lazyrich.figures.lazy_and_rich import alpha_sweep as pictures
+from lazyrich.studies.lazy_and_rich.alpha_sweep import STUDY
 
 
 def main() -> None:

@@ -4,21 +4,21 @@ Commands import it. Chapters import the one study they need, so that their conte
 do not cover the others.
 """
 
-from lazyrich.studies import (
+from lazyrich.studies.finite_width import regimes
+from lazyrich.studies.lazy_and_rich import (
     alpha_sweep,
-    convolutional,
     depth,
     fluctuations,
+    learned_kernel,
     performance,
-    regimes,
     relu_patches,
 )
 
 __all__ = [
     "alpha_sweep",
-    "convolutional",
     "depth",
     "fluctuations",
+    "learned_kernel",
     "performance",
     "regimes",
     "relu_patches",

@@ -1,0 +1,1 @@
+"""Silent alignment: the pictures of this part of the book."""

@@ -1,0 +1,1 @@
+"""Depth: the deep ReLU kernel: the pictures of this part of the book."""

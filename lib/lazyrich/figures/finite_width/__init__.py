@@ -1,0 +1,1 @@
+"""Finite width in practice: the pictures of this part of the book."""

@@ -1,0 +1,1 @@
+"""Lazy and rich in deep nets: the pictures of this part of the book."""

@@ -1,0 +1,1 @@
+"""Two limits: the pictures of this part of the book."""

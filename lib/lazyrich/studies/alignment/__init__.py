@@ -1,0 +1,1 @@
+"""Silent alignment: what this part of the book trains and measures."""

@@ -1,0 +1,1 @@
+"""Depth: the deep ReLU kernel: what this part of the book trains and measures."""

@@ -1,0 +1,1 @@
+"""Lazy and rich in deep nets: what this part of the book trains and measures."""

@@ -1,0 +1,1 @@
+"""Tools that measurements of several parts share."""

@@ -1,0 +1,1 @@
+"""Two limits: what this part of the book trains and measures."""
