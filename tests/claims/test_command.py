@@ -62,7 +62,7 @@ def world(
 
 def measure(overlay: Mapping[str, Check], ordered: bool = True) -> None:
     rec = Recorder("alpha_sweep", overlay=overlay)
-    rec.record(ID, slope=-1.75, ordered=ordered, spread={"slope": 0.05})
+    rec.record(ID, slope=claims.Measured(-1.75, 0.05), ordered=ordered)
     rec.record("geiger-sec5-kernel-exponent-lazy", slope_h=-0.95)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lazyrich.claims import Check, Recorder, glue, record
+from lazyrich.claims import Check, Measured, Recorder, chapter, glue, record
 
 ID = "geiger-eq9-kernel-exponent-L5"
 
@@ -22,7 +22,7 @@ def rec(overlay: Mapping[str, Check], folder: Path) -> Recorder:
 
 
 def test_a_measurement_is_written_judged_and_shown(rec: Recorder, folder: Path) -> None:
-    shown = rec.record(ID, slope=-1.75, ordered=True, spread={"slope": 0.053})
+    shown = rec.record(ID, slope=Measured(-1.75, 0.053), ordered=True)
     found = record.read(folder / "laptop" / "alpha_sweep.json")[ID]
     assert found.values == {"slope": -1.75, "ordered": True}
     assert found.spread == {"slope": 0.053}
@@ -123,21 +123,21 @@ def test_scales_are_kept_apart(overlay: Mapping[str, Check], folder: Path) -> No
         ),
         (
             ID,
-            {"slope": 1.0, "ordered": True, "spread": {"slope": -1.0}},
+            {"slope": Measured(1.0, -1.0), "ordered": True},
             ValueError,
-            "spread of slope must be >= 0",
+            "the error of slope must be >= 0",
         ),
         (
             ID,
-            {"slope": 1.0, "ordered": True, "spread": {"ordered": 1.0}},
-            ValueError,
-            "spread of 'ordered', which is no number here",
+            {"slope": 1.0, "ordered": Measured(True, 1.0)},
+            TypeError,
+            "ordered is true or false: no error",
         ),
         (
             ID,
-            {"slope": 1.0, "ordered": True, "spread": {"slope": math.nan}},
+            {"slope": Measured(1.0, math.nan), "ordered": True},
             ValueError,
-            "spread of slope must be finite",
+            "the error of slope must be finite",
         ),
     ],
 )
@@ -199,3 +199,34 @@ def test_glue_takes_formatted_text_only() -> None:
 def test_glue_does_without_myst_nb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "myst_nb", None)
     glue("test.slope", "-1.75")
+
+
+def test_a_fit_is_a_number_with_its_error(rec: Recorder, folder: Path) -> None:
+    class Fit:
+        value, error = torch.tensor(-1.75), np.float64(0.053)
+
+    rec.record(ID, slope=Fit(), ordered=True)
+    found = record.read(folder / "laptop" / "alpha_sweep.json")[ID]
+    assert (found.values["slope"], found.spread["slope"]) == (-1.75, 0.053)
+
+
+def test_data_and_device_are_said_before_the_first_record(
+    rec: Recorder, folder: Path
+) -> None:
+    rec.based_on("other images", device="cpu")
+    rec.record(ID, slope=-1.75, ordered=True)
+    found = record.read(folder / "laptop" / "alpha_sweep.json")[ID]
+    assert found.provenance["data"] == "other images"
+    with pytest.raises(ValueError, match="before the first record"):
+        rec.based_on("digits")
+
+
+def test_a_chapter_begins_on_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        begun = chapter("flow", scale="laptop", seed=3)
+        assert torch.get_num_threads() == 1
+        assert (begun.chapter, begun.scale) == ("flow", "laptop")
+    finally:
+        torch.set_num_threads(before)

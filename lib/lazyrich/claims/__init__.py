@@ -6,7 +6,7 @@ from lazyrich.claims.criterion import Criterion
 from lazyrich.claims.erratum import Erratum, errata
 from lazyrich.claims.pages import errata_page, scoreboard_page, summary
 from lazyrich.claims.record import Measurement, Records, keep, load
-from lazyrich.claims.recorder import Recorder, glue
+from lazyrich.claims.recorder import Measured, Recorder, chapter, glue
 from lazyrich.claims.verdict import Row, Verdict, problems, scoreboard
 
 __all__ = [
@@ -15,12 +15,14 @@ __all__ = [
     "Claim",
     "Criterion",
     "Erratum",
+    "Measured",
     "Measurement",
     "Paper",
     "Recorder",
     "Records",
     "Row",
     "Verdict",
+    "chapter",
     "checks",
     "errata",
     "errata_page",

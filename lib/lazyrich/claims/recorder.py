@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -72,6 +72,18 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+class Measured(NamedTuple):
+    """A number with its error: one standard deviation, or what the chapter says.
+
+    Attributes:
+        value: the number, also as an array or tensor of one element.
+        error: the error of it, at least zero.
+    """
+
+    value: Any
+    error: Any
+
+
 def _value(claim_id: str, name: str, value: Any, wanted_bool: bool) -> Value:
     if hasattr(value, "item") and not isinstance(value, bool | int | float):
         try:
@@ -95,8 +107,8 @@ def _value(claim_id: str, name: str, value: Any, wanted_bool: bool) -> Value:
 class Recorder:
     """Writes the measurements of one chapter at one scale, judged on the spot.
 
-        rec = claims.Recorder("alpha_sweep", scale=scale, device=device)
-        rec.record("geiger-eq9-kernel-exponent-L5", slope=-1.7, spread={"slope": 0.1})
+        rec = claims.chapter("alpha_sweep", scale=scale, seed=seed)
+        rec.record("geiger-eq9-kernel-exponent-L5", slope=claims.Measured(-1.7, 0.1))
 
     Every call replaces ``_build/records/<scale>/<chapter>.json`` as a whole, so a
     killed run leaves what it had recorded. The first call of a new recorder starts a
@@ -106,7 +118,8 @@ class Recorder:
         chapter: slug of the chapter.
         scale: ``laptop`` or ``paper``.
         device: where the numbers were computed, as the chapter's parameter says it.
-        data: which data they come from, such as ``Dataset.source``.
+        data: which data they come from, such as ``Dataset.source``; ``based_on`` says
+            it later.
         seed: the chapter's seed.
         folder: where to write; ``record.fresh_folder()`` by default.
         overlay: the checks to judge by; those of the package by default.
@@ -130,8 +143,6 @@ class Recorder:
             raise ValueError(f"chapter must be the slug of a chapter, got {chapter!r}")
         if scale not in SCALES:
             raise ValueError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
-        if data is not None and (not isinstance(data, str) or not data):
-            raise ValueError(f"data must say where the data come from, got {data!r}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise TypeError(f"seed must be an integer, got {seed!r}")
         self.chapter = chapter
@@ -139,15 +150,37 @@ class Recorder:
         self._overlay = checks() if overlay is None else overlay
         self._folder = record.fresh_folder() if folder is None else Path(folder)
         self._provenance: dict[str, Any] = {
-            "device": _device(device),
             "threads": torch.get_num_threads(),
-            "data": data,
+            "data": None,
             "seed": seed,
             "commit": _commit(),
             "versions": _versions(),
         }
         self._measurements: dict[str, Measurement] = {}
         self._anchored: set[str] = set()
+        self.based_on(data, device=device)
+
+    def based_on(self, data: str | None = None, *, device: Any = None) -> None:
+        """Say what the numbers rest on, once it is known: before the first record.
+
+        Args:
+            data: which data they come from, such as ``Dataset.source``.
+            device: where they were computed, such as the device of a stored table.
+
+        Raises:
+            ValueError: something has been recorded already, an unknown device, or a
+                source that says nothing.
+        """
+        if self._measurements:
+            raise ValueError("data and device must be said before the first record")
+        if data is not None:
+            if not isinstance(data, str) or not data:
+                raise ValueError(
+                    f"data must say where the data come from, got {data!r}"
+                )
+            self._provenance["data"] = data
+        if device is not None:
+            self._provenance["device"] = _device(device)
 
     def _check(self, claim_id: str) -> Check:
         if claim_id not in ledger():
@@ -166,25 +199,20 @@ class Recorder:
             )
         return check
 
-    def record(
-        self,
-        claim_id: str,
-        *,
-        spread: Mapping[str, float] | None = None,
-        **quantities: Any,
-    ) -> "VerdictTable":
+    def record(self, claim_id: str, **quantities: Any) -> "VerdictTable":
         """Write down what was measured for one claim; returns its verdict, to be shown.
 
         Args:
             claim_id: id in the ledger; its check must name this chapter.
-            spread: standard deviation (over seeds, of a fit) by quantity, where known.
             **quantities: finite numbers or booleans (also as arrays or tensors of one
-                element), under exactly the names of the claim's criteria.
+                element), under exactly the names of the claim's criteria. A number with
+                an error is one thing: a fit with ``value`` and ``error``, or
+                ``Measured(value, error)``.
 
         Raises:
             ValueError: unknown id, another chapter's claim, other names than the
-                criteria's, a value that is not finite, a negative spread.
-            TypeError: a value or spread that is no number, or a boolean instead.
+                criteria's, a value or error that is not finite, a negative error.
+            TypeError: a value or error that is no number, or a boolean instead.
             OSError: the record cannot be written.
         """
         check = self._check(claim_id)
@@ -194,21 +222,20 @@ class Recorder:
                 f"{claim_id}: quantities must be {', '.join(sorted(criteria))}; "
                 f"got {', '.join(sorted(quantities)) or 'none'}"
             )
-        values = {
-            name: _value(claim_id, name, quantities[name], criterion.form == "is")
-            for name, criterion in criteria.items()
-        }
-        spreads = dict(spread or {})
-        for name, width in spreads.items():
-            if name not in values or isinstance(values[name], bool):
-                raise ValueError(
-                    f"{claim_id}: spread of {name!r}, which is no number here"
-                )
-            spreads[name] = float(_value(claim_id, f"spread of {name}", width, False))
-            if spreads[name] < 0:
-                raise ValueError(
-                    f"{claim_id}: spread of {name} must be >= 0, got {width}"
-                )
+        values: dict[str, Value] = {}
+        spreads: dict[str, float] = {}
+        for name, criterion in criteria.items():
+            found, error = quantities[name], None
+            if hasattr(found, "value") and hasattr(found, "error"):
+                found, error = found.value, found.error
+            values[name] = _value(claim_id, name, found, criterion.form == "is")
+            if error is not None:
+                if isinstance(values[name], bool):
+                    raise TypeError(f"{claim_id}: {name} is true or false: no error")
+                of = f"the error of {name}"
+                spreads[name] = float(_value(claim_id, of, error, False))
+                if spreads[name] < 0:
+                    raise ValueError(f"{claim_id}: {of} must be >= 0, got {error}")
         self._provenance["date"] = datetime.now(UTC).isoformat(timespec="seconds")
         measurement = Measurement(
             claim_id, self.chapter, self.scale, values, spreads, self._provenance
@@ -237,6 +264,29 @@ class Recorder:
     def glue(self, name: str, text: str) -> None:
         """Give prose a measured number, as ``claims.glue`` does."""
         glue(name, text)
+
+
+def chapter(
+    name: str,
+    *,
+    scale: str = "laptop",
+    device: Any = "cpu",
+    seed: int | None = None,
+    data: str | None = None,
+) -> Recorder:
+    """How a chapter begins: on one thread, with a recorder of what it measures.
+
+    One thread, because sums then have one order on any machine.
+
+    Args:
+        name: slug of the chapter.
+        scale, device, seed, data: as for ``Recorder``.
+
+    Raises:
+        ValueError, TypeError: as ``Recorder``.
+    """
+    torch.set_num_threads(1)
+    return Recorder(name, scale=scale, device=device, data=data, seed=seed)
 
 
 class VerdictTable:

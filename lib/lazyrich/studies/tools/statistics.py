@@ -27,6 +27,9 @@ class Slope:
     error: float
     skipped: tuple[int, ...] = ()
 
+    def __neg__(self) -> "Slope":
+        return replace(self, value=-self.value)
+
     def __str__(self) -> str:
         digits = 2
         if 0.0 < self.error < 0.01:  # an error of 0.00 says nothing
