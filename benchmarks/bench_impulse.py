@@ -15,6 +15,7 @@ import torch
 from benchmarks import harness
 from benchmarks.harness import Row
 from lazyrich import data
+from lazyrich.core.threads import one_thread
 from lazyrich.dynamics import StepRule, Trajectory, impulse_flow, momentum_flow
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.networks import FullyConnected
@@ -66,7 +67,7 @@ def _off(found: tuple[float, float], exact: tuple[float, float]) -> list[float]:
 
 
 def _compare(task: Task, alpha_mf: float, tolerance: float, rounds: int) -> list[Row]:
-    with torch.no_grad(), harness.one_thread():
+    with torch.no_grad(), one_thread():
         exact = task.results(task.impulses(5e-4))
     rows = []
     for bound in BOUNDS:

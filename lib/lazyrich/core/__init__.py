@@ -1,1 +1,1 @@
-"""What every other layer rests on: argument checks and named random generators."""
+"""What every other layer rests on: argument checks, random generators, threads, files."""

@@ -226,7 +226,7 @@ def launchable(tree: Tree, chapters: Mapping[str, Chapter], repository: str) -> 
             "# Installs the library of this book where it is missing.\n"
             "import importlib.util\n\n"
             'if importlib.util.find_spec("lazyrich") is None:\n'
-            '    %pip install --quiet "lazyrich[data,cluster] @ '
+            '    %pip install --quiet "lazyrich[chapters] @ '
             f'git+{repository}@{BRANCH}"\n'
         )
         cell = nbformat.v4.new_code_cell(source, id="install")
