@@ -125,7 +125,7 @@ def test_only_public_functions_stand_in_the_reference(parse: Parse) -> None:
     for function, public in (
         ("lazyrich.kernels.ntk", True),
         ("lazyrich.networks.FullyConnected.init", True),
-        ("lazyrich.dynamics.step.decay", False),
+        ("lazyrich.dynamics.steps.rule.decay", False),
     ):
         text = entry(GOOD.replace("lazyrich.kernels.ntk", function))
         assert parse(text)[ID].public == public

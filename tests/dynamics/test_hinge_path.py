@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyrich.dynamics import Status, StepRule, frozen_flow, hinge_path
-from lazyrich.dynamics.hinge_path import ABOVE, BELOW, SLIDING, HingePath, Sliding
+from lazyrich.dynamics.hinge.path import ABOVE, BELOW, SLIDING, HingePath, Sliding
 
 F64 = torch.float64
 

@@ -16,7 +16,7 @@ from lazyrich.dynamics import (
     impulse_flow,
     momentum_flow,
 )
-from lazyrich.dynamics.hinge_path import ABOVE, BELOW, SLIDING, HingePath, Sliding
+from lazyrich.dynamics.hinge.path import ABOVE, BELOW, SLIDING, HingePath, Sliding
 from lazyrich.kernels import kernel_change, ntk
 from lazyrich.networks import MLP, FullyConnected, from_module
 

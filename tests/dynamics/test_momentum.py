@@ -8,7 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 
 from lazyrich.dynamics import Status, StepRule, frozen_flow, momentum_flow
-from lazyrich.dynamics.step import decay, log_clock
+from lazyrich.dynamics.steps.rule import decay
+from lazyrich.dynamics.watch import log_clock
 from lazyrich.kernels import kernel_change, kernel_predict, ntk
 from lazyrich.networks import FullyConnected, from_module
 

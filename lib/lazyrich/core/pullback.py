@@ -38,5 +38,11 @@ def pullback(
 
 
 def has_member_axis(net: Any) -> bool:
-    """Whether ``net`` broadcasts over a leading member axis (ours do, modules do not)."""
-    return hasattr(net, "pullback")
+    """Whether ``net`` evaluates a leading axis of members (``Network.ensembles``); a
+    module or a plain function does not say so, and is taken one member at a time."""
+    return bool(getattr(net, "ensembles", False))
+
+
+def member(w: Mapping[str, Tensor], index: int) -> Params:
+    """The parameters of one member of an ensemble."""
+    return {name: value[index] for name, value in w.items()}

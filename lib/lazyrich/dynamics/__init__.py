@@ -1,37 +1,48 @@
-"""Training as a differential equation: momentum gradient flow and its frozen limit."""
+"""Training as a differential equation: what is solved, what is watched, and how.
 
-from lazyrich.dynamics.frozen import frozen_flow
-from lazyrich.dynamics.function_space import KernelFlow, kernel_flow
-from lazyrich.dynamics.hinge_flow import frozen_movement, hinge_flow
-from lazyrich.dynamics.hinge_path import hinge_path
-from lazyrich.dynamics.impulse import impulse_flow
-from lazyrich.dynamics.linear import (
+Flows of weights solve one problem, a net with its data, a loss and a laziness scale:
+``momentum_flow`` and ``stochastic_flow`` in small steps, ``impulse_flow`` from kink to kink
+of the hinge, ``hinge_flow`` as the regime asks, ``gradient_flow`` and ``linear_flow`` to
+high order. Flows of a frozen kernel are their lazy limits: ``frozen_flow``, ``hinge_path``
+and ``kernel_flow``. ``Watch`` says what they record and where they end.
+"""
+
+from lazyrich.dynamics.hinge.choice import frozen_movement, hinge_flow
+from lazyrich.dynamics.hinge.impulse import impulse_flow
+from lazyrich.dynamics.hinge.lazy_limit import hinge_path
+from lazyrich.dynamics.smooth.gradient import WeightFlow, gradient_flow
+from lazyrich.dynamics.smooth.kernel import KernelFlow, kernel_flow
+from lazyrich.dynamics.smooth.linear import (
     LinearFlow,
     data_force,
     linear_flow,
     linear_velocity,
     square_force,
 )
-from lazyrich.dynamics.momentum import momentum_flow
-from lazyrich.dynamics.step import StepRule
-from lazyrich.dynamics.stochastic import (
+from lazyrich.dynamics.steps.frozen import frozen_flow
+from lazyrich.dynamics.steps.momentum import momentum_flow
+from lazyrich.dynamics.steps.rule import StepRule
+from lazyrich.dynamics.steps.stochastic import (
+    Batches,
     StochasticRun,
     batch_size,
     stochastic_flow,
     temperature,
 )
 from lazyrich.dynamics.trajectory import Status, Trajectory
-from lazyrich.dynamics.weight_space import WeightFlow, gradient_flow
+from lazyrich.dynamics.watch import Watch
 
 __all__ = [
+    "Batches",
     "KernelFlow",
     "LinearFlow",
     "Status",
     "StepRule",
     "StochasticRun",
     "Trajectory",
-    "batch_size",
+    "Watch",
     "WeightFlow",
+    "batch_size",
     "data_force",
     "frozen_flow",
     "frozen_movement",

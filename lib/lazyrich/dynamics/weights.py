@@ -1,37 +1,45 @@
-"""The weights of a network as flat states, and the checks that flows of weights share."""
+"""The weights of a network as flat states, in which flows move them."""
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.pullback import has_member_axis, pullback
-
-Params = dict[str, Tensor]
-Probe = Callable[[Any, Params], Callable[[Params], Tensor]]
+from lazyrich.core.pullback import pullback
+from lazyrich.dynamics.problem import Params, Problem
+from lazyrich.dynamics.watch import Probe, Watch
 
 
 class Weights:
-    """The weights of a network as flat states, for the engine."""
+    """Flat states of the weights of a problem, and what is seen of them.
 
-    def __init__(
-        self,
-        net: Any,
-        w: Mapping[str, Tensor],
-        batch: int | None,
-        alpha: Tensor,
-        x: Tensor,
-        x_test: Tensor | None,
-        observe: Mapping[str, Probe],
-    ) -> None:
-        self.net, self.w, self.alpha, self.members = net, dict(w), alpha, len(alpha)
-        self.x, self.x_test, self.observers = x, x_test, observe
-        self.batched, self.batch = has_member_axis(net), batch
-        lead = 0 if batch is None else 1
+    Args:
+        problem: whose weights they are.
+        watch: the points and probes that are recorded.
+
+    Raises:
+        TypeError, ValueError: test points that are not like the training points.
+    """
+
+    def __init__(self, problem: Problem, watch: Watch) -> None:
+        self.net, self.w, self.x = problem.net, problem.w, problem.x
+        self.alpha, self.members = problem.alpha, len(problem.alpha)
+        self.batched, self.batch = problem.batched, problem.ensemble
+        self.x_test, self.observers = watch.x_test, dict(watch.observe or {})
+        if self.x_test is not None:
+            shape = (None, *self.x.shape[1:])
+            check.tensor("x_test", self.x_test, shape=shape, like=problem.first)
+        self._set_layout()
+        self._work: Params = {}
+        self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
+
+    def _set_layout(self) -> None:
+        """Where each parameter lies in a state, and which ones form a layer."""
+        lead = 0 if self.batch is None else 1
         self.layout: list[tuple[str, slice, tuple[int, ...]]] = []
         groups: dict[str, slice] = {}
         self.size = 0
@@ -45,8 +53,6 @@ class Weights:
             self.size = span.stop
         self.groups = list(groups.values())
         self._lengths = [span.stop - span.start for _, span, _ in self.layout]
-        self._work: Params = {}
-        self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
 
     def check_targets(self, y: Tensor) -> None:
         """Refuse targets that are not like the outputs of the net.
@@ -62,6 +68,7 @@ class Weights:
             )
 
     def start(self, member: int) -> Tensor:
+        """(size,) weights with which a member begins."""
         pick = (lambda v: v) if self.batch is None else (lambda v: v[member])
         return torch.cat([pick(self.w[name]).reshape(-1) for name, _, _ in self.layout])
 
@@ -85,7 +92,15 @@ class Weights:
             return f, pull
         return f.unsqueeze(0), lambda g, out: pull(g[0], out)
 
+    def gather(self, states: Tensor) -> Params:
+        """The parameters in states (members, size), each with an axis of members."""
+        return {
+            name: states[:, span].reshape(-1, *shape)
+            for name, span, shape in self.layout
+        }
+
     def observe(self, member: int, state: Tensor) -> dict[str, Tensor]:
+        """What is recorded of a state (size,) besides loss and training outputs."""
         start = self.start(member)
         norm = torch.linalg.vector_norm
         seen = {"weight_change": norm(state - start) / norm(start)}
@@ -97,11 +112,17 @@ class Weights:
         if self.observers:
             if member not in self._probes:
                 w0 = self.view(start.unsqueeze(0))
-                probes = {k: p(self.net, w0) for k, p in self.observers.items()}
-                self._probes[member] = probes
+                self._probes[member] = start_probes(self.observers, self.net, w0)
             for name, probe in self._probes[member].items():
                 seen[name] = probe(now)
         return seen
+
+
+def start_probes(
+    observers: dict[str, Probe], net: Any, w0: Params
+) -> dict[str, Callable[[Params], Tensor]]:
+    """The functions of the weights that the probes give for a start at ``w0``."""
+    return {name: probe(net, w0) for name, probe in observers.items()}
 
 
 def layer_of(name: str) -> str:
@@ -109,46 +130,3 @@ def layer_of(name: str) -> str:
     ``conv1.bias``, form one group for the step rule."""
     numbered = re.fullmatch(r"[A-Za-z]+(\d+)", name)
     return numbered.group(1) if numbered else name.rpartition(".")[0] or name
-
-
-def check_data(
-    net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor, x_test: Tensor | None
-) -> Tensor:
-    if not callable(net):
-        raise TypeError(f"net must be callable as net(w, x), got {type(net).__name__}")
-    if not isinstance(w, Mapping) or not w:
-        raise TypeError(f"w must be a non-empty dict of tensors, got {w!r:.60}")
-    first = next(iter(w.values()))
-    for name, value in w.items():
-        check.tensor(f"w[{name!r}]", value, like=first)
-    check.tensor("x", x, like=first)
-    check.tensor("y", y, ndim=(1, 2), like=first)
-    if len(x) == 0 or len(x) != len(y):
-        raise ValueError(
-            f"x and y must hold the same number n >= 1 of examples, got {len(x)} "
-            f"and {len(y)}"
-        )
-    if x_test is not None:
-        check.tensor("x_test", x_test, shape=(None, *x.shape[1:]), like=first)
-    return first
-
-
-def check_alpha(alpha: Any, members: int | None) -> Tensor:
-    scales = torch.as_tensor(alpha, dtype=torch.float64)
-    if scales.ndim > 1 or scales.numel() == 0:
-        raise ValueError(
-            f"alpha must be a number or a sequence of them, got shape "
-            f"{tuple(scales.shape)}"
-        )
-    if not bool((torch.isfinite(scales) & (scales > 0)).all()):
-        raise ValueError(f"alpha must be positive and finite, got {scales.tolist()}")
-    if members is None:
-        return scales.reshape(-1)
-    if scales.ndim == 0:
-        return scales.expand(members)
-    if len(scales) != members:
-        raise ValueError(
-            f"alpha must have one value for each of the {members} members of w, "
-            f"got {len(scales)}"
-        )
-    return scales

@@ -22,7 +22,7 @@ from lazyrich.dynamics import (
     impulse_flow,
     momentum_flow,
 )
-from lazyrich.dynamics.hinge_path import HingePath
+from lazyrich.dynamics.hinge.path import HingePath
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 

@@ -1,11 +1,11 @@
-r"""The integrator behind every flow: explicit exponential steps, judged per member.
+r"""The integrator of flows in steps: explicit exponential steps, judged per member.
 
 The flow (geiger2020, Eq. 6) relaxes a velocity towards minus the gradient,
 
     dw/dt = v,      dv/dt = -(v + grad L) / tau.
 
 With the gradient frozen over a step the second equation is solved exactly,
-v <- a v - (1 - a) grad L with a from ``step.decay``, and w <- w + dt v, with v taken in
+v <- a v - (1 - a) grad L with a from ``rule.decay``, and w <- w + dt v, with v taken in
 the middle of the step while the motion is smooth (``_move``). Members of the batch share
 nothing but the matrix products: each has its own time, step and verdict.
 
@@ -15,9 +15,8 @@ queue, so a batch stays full until the queue is empty.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,8 +24,11 @@ import torch
 from torch import Tensor
 
 from lazyrich.core.threads import one_thread
-from lazyrich.dynamics.step import StepRule, decay, log_clock
+from lazyrich.dynamics.member import Member
+from lazyrich.dynamics.steps.rule import Motion
 from lazyrich.dynamics.trajectory import Status
+from lazyrich.dynamics.watch import Watch
+from lazyrich.losses import Loss
 
 Evaluate = tuple[Tensor, Callable[[Tensor, Any], object]]
 
@@ -62,14 +64,6 @@ class System(Protocol):
         ...
 
 
-class Checkpoint(Protocol):
-    """Where an unfinished run keeps its state; see ``sweeps.Checkpoint``."""
-
-    def load(self) -> dict[str, np.ndarray] | None: ...
-
-    def save(self, state: Mapping[str, np.ndarray]) -> None: ...
-
-
 class Block(NamedTuple):
     """States of all slots: flat, as the system reads them, and cut into groups.
 
@@ -81,109 +75,11 @@ class Block(NamedTuple):
     groups: list[Tensor]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a run; see ``momentum_flow`` for the meaning."""
-
-    value: Callable[[Tensor, Tensor], Tensor]
-    slope: Callable[[Tensor, Tensor], Tensor]
-    reaches_zero: bool
-    rule: StepRule
-    mu: float | None
-    tau: float | None
-    stop_loss: float
-    max_steps: int
-    max_time: float
-    levels: tuple[float, ...]
-    records_per_decade: float
-
-
-@dataclass
-class Member:
-    """Progress of one member; arrays of it go into a checkpoint as they are."""
-
-    index: int
-    t: float = 0.0
-    dt: float = 0.0
-    last_dt: float = 0.0
-    drift: float = 0.0
-    norms: list[float] = field(default_factory=list)
-    loss: float = math.nan
-    loss_start: float = math.nan
-    next_record: float = 0.0
-    steps: int = 0
-    tries: int = 0
-    largest_output_change: float = 0.0
-    t_zero: float = math.nan
-    t_level: list[float] = field(default_factory=list)
-    status: str = ""
-    reason: str = ""
-    records: dict[str, list] = field(default_factory=dict)
-    state: Tensor | None = None
-
-    def truncate_at(self, max_time: float, max_steps: int) -> None:
-        """End the member if it has come to a limit without having fitted the data."""
-        if self.t >= max_time * (1 - 1e-12):
-            self.reason = f"max_time = {max_time:g} reached"
-        elif self.steps >= max_steps:
-            self.reason = f"max_steps = {max_steps} reached"
-        elif self.t > _END_OF_TIME:
-            self.reason = "the outputs no longer move"
-        else:
-            return
-        self.status = Status.TRUNCATED
-
-    def as_arrays(self) -> dict[str, np.ndarray]:
-        """All of it as plain arrays, under keys that begin with ``member/<index>``."""
-        key = f"member/{self.index}"
-        assert self.state is not None
-        return {
-            f"{key}/scalars": np.array([float(getattr(self, k)) for k in _SCALARS]),
-            f"{key}/t_level": np.array(self.t_level),
-            f"{key}/norms": np.array(self.norms),
-            f"{key}/words": np.array([str(self.status), self.reason]),
-            f"{key}/state": self.state.cpu().numpy().copy(),
-            **{
-                f"{key}/record/{name}": np.asarray(rows, dtype=np.float64)
-                for name, rows in self.records.items()
-            },
-        }
-
-    @classmethod
-    def from_arrays(
-        cls, index: int, arrays: Mapping[str, np.ndarray], like: Tensor
-    ) -> "Member":
-        """The inverse of ``as_arrays``; the state gets dtype and device of ``like``."""
-        key, member = f"member/{index}", cls(index)
-        for name, value in zip(_SCALARS, arrays[f"{key}/scalars"], strict=True):
-            kind = int if name in ("steps", "tries") else float
-            setattr(member, name, kind(value))
-        member.t_level = arrays[f"{key}/t_level"].tolist()
-        member.norms = arrays[f"{key}/norms"].tolist()
-        member.status, member.reason = (str(word) for word in arrays[f"{key}/words"])
-        prefix = f"{key}/record/"
-        member.records = {
-            name.removeprefix(prefix): list(rows)
-            for name, rows in arrays.items()
-            if name.startswith(prefix)
-        }
-        member.state = torch.as_tensor(
-            arrays[f"{key}/state"], dtype=like.dtype, device=like.device
-        )
-        return member
-
-
-_SCALARS = (
-    "t", "dt", "last_dt", "drift", "loss", "loss_start", "next_record", "steps", "tries",
-    "largest_output_change", "t_zero",
-)  # fmt: skip
-
+_CHECKPOINT_EVERY = 2000
+"""Tries from one checkpoint to the next, some seconds."""
 
 _DRIFT = 0.013
 """Relative movement of weights after which their norms are taken anew."""
-
-_END_OF_TIME = 1e200
-"""Steps grow geometrically when nothing moves any more, and would end beyond floats."""
 
 
 def _add(out: Tensor, x: Tensor, factor: float | Tensor) -> None:
@@ -202,24 +98,34 @@ def _to_floats(*values: Tensor) -> list[list[float]]:
 
 
 class Engine:
-    """Integrates all members of a system; see the module's head."""
+    """Integrates all members of a system; see the module's head.
+
+    Args:
+        system: what is moved.
+        y: targets (n, ...).
+        alpha: (members,) laziness scales.
+        loss: of F = alpha (f - f0) and ``y``.
+        motion: rule of the steps, and memory.
+        watch: what is recorded, and where it ends.
+        slots: members that advance together.
+    """
 
     def __init__(
         self,
         system: System,
         y: Tensor,
         alpha: Tensor,
-        settings: Settings,
+        loss: Loss,
+        motion: Motion,
+        watch: Watch,
         slots: int,
-        checkpoint: Checkpoint | None = None,
-        checkpoint_every: int = 2000,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.system, self.settings, self.y = system, settings, y
+        self.system, self.y = system, y
+        self.loss, self.motion, self.watch = loss, motion, watch
         self.alpha_of = alpha.to(torch.float64).cpu().numpy()
         self.slots = min(slots, system.members)
-        self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
-        self.progress = progress
+        self.checkpoint, self.progress = watch.checkpoint, watch.progress
+        self.checkpoint_every = watch.checkpoint_every or _CHECKPOINT_EVERY
         self.done: dict[int, Member] = {}
         self.queue = list(range(system.members))
         self.active: list[Member] = []
@@ -232,8 +138,8 @@ class Engine:
 
     # ------------------------------------------------------------------ the run
 
-    def run(self) -> dict[int, Member]:
-        """Integrate until the queue is empty; members by index."""
+    def run(self) -> list[Member]:
+        """Integrate until the queue is empty; the members in order."""
         # On a CPU one thread: products of these sizes gain nothing from a second one,
         # and their sums then have one order on any machine.
         threads = one_thread() if self.y.device.type == "cpu" else nullcontext()
@@ -248,7 +154,7 @@ class Engine:
                     self._retire()
                 if self.checkpoint is not None and tries % self.checkpoint_every == 0:
                     self.checkpoint.save(self._snapshot())
-            return self.done
+            return [self.done[k] for k in range(self.system.members)]
 
     def _attempt(self) -> None:
         """Try one step of every active member; take it where the rule allows.
@@ -256,21 +162,21 @@ class Engine:
         Control is plain arithmetic on Python floats, a few per member: for so few numbers
         that is faster than arrays, and one transfer a step serves all members.
         """
-        members, settings, rule = self.active, self.settings, self.settings.rule
-        steps = self._relax([min(m.dt, settings.max_time - m.t) for m in members])
+        members, rule = self.active, self.motion.rule
+        steps = self._relax([min(m.dt, self.watch.max_time - m.t) for m in members])
         self._move(steps)
         f, pull = self.system.evaluate(self.trial.view)
         F = torch.sub(f, self.f0).mul_(self._scale)
         inf = math.inf
         change = torch.linalg.vector_norm((F - self.F).flatten(1), inf, dim=1)
-        loss = settings.value(F, self.y).flatten(1).sum(1)
+        loss = self.loss.value(F, self.y).flatten(1).sum(1)
         changes, losses = _to_floats(change, loss)
         accept = [
             math.isfinite(c) and math.isfinite(v) and c <= rule.max_output_change
             for c, v in zip(changes, losses, strict=True)
         ]
         if any(accept):
-            force = settings.slope(F, self.y) * self._force
+            force = self.loss.slope(F, self.y) * self._force
             pull(force, self.trial_gradient.view)
             self._take(accept, F)
         for e, member in enumerate(members):
@@ -280,21 +186,21 @@ class Engine:
                 self._advance(member, e, steps[e], changes[e], losses[e] / self.n)
             elif member.dt <= 1e-15 * member.t or member.dt < 1e-290:
                 finite = math.isfinite(changes[e]) and math.isfinite(losses[e])
-                member.status = Status.TRUNCATED if finite else Status.DIVERGED
-                member.reason = (
+                member.end(
+                    Status.TRUNCATED if finite else Status.DIVERGED,
                     f"no step above {member.dt:.1e} is acceptable at t = {member.t:.3e}"
                     if finite
-                    else f"the outputs are not finite beyond t = {member.t:.3e}"
+                    else f"the outputs are not finite beyond t = {member.t:.3e}",
                 )
 
     def _relax(self, steps: list[float]) -> list[float]:
         """Put the relaxed velocity into ``trial_velocity``; shorten the steps until no
         group of weights moves by more than the rule allows."""
-        settings, limit = self.settings, self.settings.rule.max_weight_change
+        limit = self.motion.rule.max_weight_change
         out = self.trial_velocity.flat
         while True:
             keep = [
-                decay(m.t, dt, settings.mu, settings.tau)
+                self.motion.keep(m.t, dt)
                 for m, dt in zip(self.active, steps, strict=True)
             ]
             if any(keep):
@@ -360,43 +266,16 @@ class Engine:
     def _advance(
         self, member: Member, slot: int, dt: float, change: float, loss: float
     ) -> None:
-        """Book an accepted step: crossings, records, and whether the member has ended."""
-        settings = self.settings
-        t_before, loss_before = member.t, member.loss
-        member.t, member.loss, member.last_dt = t_before + dt, loss, dt
-        member.steps += 1
+        """Book an accepted step, with a record where the clock has come to one."""
         member.largest_output_change = max(member.largest_output_change, change)
-        for k, level in enumerate(settings.levels):
-            target = level * member.loss_start
-            if math.isnan(member.t_level[k]) and loss <= target:
-                share = (loss_before - target) / (loss_before - loss)
-                member.t_level[k] = t_before + share * dt
-        if settings.reaches_zero and loss == 0.0:
-            member.t_zero = member.t
-        if loss <= settings.stop_loss * member.loss_start:
-            member.status = Status.FITTED
-            member.reason = (
-                "loss is exactly zero"
-                if loss == 0.0
-                else f"loss fell to {settings.stop_loss:g} of its start"
-            )
-        else:
-            member.truncate_at(settings.max_time, settings.max_steps)
-        if member.status or member.t >= member.next_record:
+        member.book(member.t + dt, dt, loss, self.watch)
+        if member.at_record:
             self._record(member, slot)
-            member.next_record = log_clock(settings.records_per_decade, member.t)
+            member.wind(self.watch)
 
     def _record(self, member: Member, slot: int) -> None:
-        rows = {
-            "t": member.t,
-            "loss": member.loss,
-            "F": self.F[slot].double().cpu().numpy(),
-        }
-        observed = self.system.observe(member.index, self.state.flat[slot])
-        for name, value in observed.items():
-            rows[name] = value.double().cpu().numpy()
-        for name, value in rows.items():
-            member.records.setdefault(name, []).append(value)
+        seen = self.system.observe(member.index, self.state.flat[slot])
+        member.record(t=member.t, loss=member.loss, F=self.F[slot], **seen)
 
     # ------------------------------------------------------------------ the queue
 
@@ -460,22 +339,18 @@ class Engine:
         f, pull = self.system.evaluate(self.state.view)
         self.F = self._scale * (f - self.f0)
         self._measure_state()
-        pull(self.settings.slope(self.F, self.y) * self._force, self.gradient.view)
-        loss = self.settings.value(self.F, self.y).flatten(1).sum(1) / self.n
+        pull(self.loss.slope(self.F, self.y) * self._force, self.gradient.view)
+        loss = self.loss.value(self.F, self.y).flatten(1).sum(1) / self.n
         for e in range(first, len(members)):
             member = members[e]
-            member.loss = member.loss_start = float(loss[e])
-            member.t_level = [math.nan] * len(self.settings.levels)
+            member.begin(float(loss[e]), self.watch)
             member.dt = self._first_step(e)
-            if not math.isfinite(member.loss):
-                member.status = Status.DIVERGED
-                member.reason = "the outputs are not finite at t = 0"
             self._record(member, e)
 
     def _first_step(self, slot: int) -> float:
         """A first step within the rule's bound on weights, and on outputs to first order
         (|df| <= |grad f| |dw|, by a difference quotient along the gradient)."""
-        rule = self.settings.rule
+        rule = self.motion.rule
         direction = self.gradient.flat[slot]
         size = float(direction.norm())
         if size == 0.0 or not math.isfinite(size):

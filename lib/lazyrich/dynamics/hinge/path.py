@@ -16,18 +16,9 @@ point, also at test points.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.linalg import get_lapack_funcs
-from torch import Tensor
-
-from lazyrich.core import check
-from lazyrich.core.threads import one_thread
-from lazyrich.dynamics.momentum import LEVELS
-from lazyrich.dynamics.step import log_clock
-from lazyrich.dynamics.trajectory import Status, Trajectory
 
 BELOW, SLIDING, ABOVE = -1, 0, 1
 
@@ -257,6 +248,13 @@ class HingePath:
         """The hinge loss, mean of max(0, 1 - m)."""
         return float(np.maximum(1.0 - self.m, 0.0).sum() / self.n)
 
+    def time_to(self, loss: float) -> float:
+        """How long until the loss falls to a value, if nothing happens before; inf if it
+        does not fall, or is there already."""
+        slope = float(-self.v[self.side == BELOW].sum() / self.n)
+        left = self.loss - loss
+        return left / -slope if slope < 0.0 < left else math.inf
+
     def next_event(self) -> tuple[float, int]:
         """Time until a pattern reaches the margin, and which; (inf, -1) if none will.
 
@@ -390,187 +388,3 @@ class HingePath:
         if self._placed % _REFRESH == 0:  # sums of increments lose digits slowly
             self.v = self._velocity()
             self.v[sliding.members] = 0.0
-
-
-def hinge_path(
-    k_train: Tensor,
-    y: Tensor,
-    k_test: Tensor | None = None,
-    *,
-    nugget: float = 0.0,
-    stop_loss: float = 0.0,
-    max_events: int = 1_000_000,
-    levels: Sequence[float] = LEVELS,
-    records_per_decade: float = 8.0,
-) -> Trajectory:
-    r"""Gradient flow of the hinge loss with a frozen kernel, exact up to rounding.
-
-    The limit mu to infinity of ``frozen_flow``, without its steps: n patterns need a few
-    times n events of O(n k) operations, k of them sliding.
-
-    Args:
-        k_train: Theta between training points, (n, n), or (members, n, n); symmetric.
-        y: targets (n,), +-1.
-        k_test: Theta between other points and the training points, (p, n), or
-            (members, p, n): outputs there are recorded too.
-        nugget: added to the diagonal of ``k_train``, in units of its mean: for kernels
-            of trained nets, which may be singular to rounding.
-        stop_loss: a member is *fitted* once its loss is at most this fraction of its
-            start; 0 follows it to the end, a loss of exactly zero.
-        max_events: a member that meets more of them is *truncated*.
-        levels, records_per_decade: as in ``momentum_flow``.
-
-    Returns:
-        ``Trajectory`` with alpha = 1, as from ``frozen_flow``; ``steps`` counts events,
-        and ``w`` holds ``c`` = y p / n (members, n), for which F = Theta c.
-
-    Raises:
-        TypeError, ValueError: arguments of the wrong form, naming them; a kernel that is
-            singular where it matters.
-    """
-    check.tensor("y", y, ndim=1)
-    n = len(y)
-    if n == 0 or not bool((y.abs() == 1).all()):
-        raise ValueError("y must hold +1 or -1 for at least one pattern")
-    check.tensor("k_train", k_train, ndim=(2, 3), like=y)
-    if k_train.shape[-2:] != (n, n):
-        raise ValueError(
-            f"k_train must have shape (..., {n}, {n}) to fit y, "
-            f"got {tuple(k_train.shape)}"
-        )
-    kernels = k_train if k_train.ndim == 3 else k_train.unsqueeze(0)
-    cross = None
-    if k_test is not None:
-        check.tensor("k_test", k_test, ndim=(2, 3), like=y)
-        cross = k_test if k_test.ndim == 3 else k_test.unsqueeze(0)
-        if cross.shape[0] != len(kernels) or cross.shape[2] != n:
-            raise ValueError(
-                f"k_test must have shape (..., p, {n}) with the members of k_train, "
-                f"got {tuple(k_test.shape)}"
-            )
-    nugget = check.real("nugget", nugget, least=0.0)
-    stop_loss = check.real("stop_loss", stop_loss, least=0.0, most=1.0)
-    max_events = check.positive_int("max_events", max_events)
-    levels = tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels)
-    check.real("records_per_decade", records_per_decade, above=0.0)
-    sign = y.double().cpu().numpy()
-    with one_thread():
-        runs = [
-            _follow(
-                _regular(kernel.double().cpu().numpy(), nugget),
-                sign,
-                stop_loss,
-                max_events,
-                levels,
-                records_per_decade,
-            )
-            for kernel in kernels
-        ]
-    longest = max(len(run["t"]) for run in runs)
-
-    def padded(name: str) -> Tensor:
-        rows = [np.asarray(run[name]) for run in runs]
-        out = np.full((len(rows), longest, *rows[0].shape[1:]), math.nan)
-        for row, filled in zip(rows, out, strict=True):
-            filled[: len(row)] = row
-        return torch.from_numpy(out)
-
-    c = padded("c")
-    F = padded("F")
-    F_test = None
-    if cross is not None:
-        F_test = torch.einsum("mkn,mpn->mkp", c, cross.double().cpu())
-    square = torch.einsum("mkn,mkn->mk", c, F).clamp(min=0.0)
-    size = F.square().mean(2).sqrt()
-
-    def column(name: str) -> Tensor:
-        # through numpy: torch would make float32 of Python numbers
-        return torch.from_numpy(np.array([run[name] for run in runs]))
-
-    return Trajectory(
-        alpha=torch.ones(len(runs), dtype=torch.float64),
-        t=padded("t"),
-        loss=padded("loss"),
-        F=F,
-        F_test=F_test,
-        weight_change=square.sqrt(),
-        output_change=size,
-        observed={},
-        levels=levels,
-        t_level=column("t_level"),
-        t_zero=column("t_zero"),
-        t_end=column("t_end"),
-        loss_end=column("loss_end"),
-        status=tuple(run["status"] for run in runs),
-        reason=tuple(run["reason"] for run in runs),
-        steps=column("events"),
-        tries=column("events"),
-        largest_output_change=torch.full((len(runs),), math.nan).double(),
-        w={"c": c[torch.arange(len(runs)), column("records") - 1]},
-        settings={"loss": "hinge", "frozen": True, "exact": True},
-    )
-
-
-def _regular(kernel: np.ndarray, nugget: float) -> np.ndarray:
-    return kernel + nugget * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
-
-
-def _follow(
-    kernel: np.ndarray,
-    y: np.ndarray,
-    stop_loss: float,
-    max_events: int,
-    levels: tuple[float, ...],
-    per_decade: float,
-) -> dict:
-    """One member, with records on the clock and exact crossings of the levels."""
-    n = len(y)
-    path = HingePath(kernel * np.outer(y, y), np.zeros(n))
-    start = path.loss
-    rows: dict[str, list] = {"t": [], "loss": [], "F": [], "c": []}
-
-    def record() -> None:
-        rows["t"].append(path.t)
-        rows["loss"].append(path.loss)
-        rows["F"].append(y * path.m)
-        rows["c"].append(y * path.p / n)
-
-    record()
-    t_level = [math.nan] * len(levels)
-    t_zero, status, reason = math.nan, Status.TRUNCATED, ""
-    # the first record lies as far before the first event as the clock is fine
-    first, _ = path.next_event()
-    clock = first / 100.0 if math.isfinite(first) else math.inf
-    before = start
-    target = stop_loss * start
-    while not reason:
-        t_before, events = path.t, path.events
-        slope = float(-path.v[path.side == BELOW].sum() / n)
-        until = clock - path.t
-        if slope < 0.0 and before > target:
-            until = min(until, (before - target) / -slope)
-        path.advance(max(until, 0.0))
-        now = path.loss
-        for k, level in enumerate(levels):
-            if math.isnan(t_level[k]) and now <= level * start * (1 + 1e-14):
-                share = (before - level * start) / (before - now) if now < before else 1
-                t_level[k] = t_before + min(share, 1.0) * (path.t - t_before)
-        before = now
-        if now <= target * (1 + 1e-12) or now < 1e-14:
-            status = Status.FITTED
-            if stop_loss == 0.0:
-                t_zero, reason = path.t, "loss is exactly zero"
-            else:
-                reason = f"loss fell to {stop_loss:g} of its start"
-        elif path.stuck:
-            reason = "no margin moves any more: the kernel cannot fit the labels"
-        elif path.events >= max_events:
-            reason = f"max_events = {max_events} reached"
-        if reason or (path.t >= clock * (1 - 1e-12) and path.events == events):
-            record()
-            clock = log_clock(per_decade, path.t * (1 + 1e-9))
-    return {
-        **rows, "t_level": t_level, "t_zero": t_zero, "t_end": path.t,
-        "loss_end": 0.0 if t_zero == t_zero else path.loss, "status": status,
-        "reason": reason, "events": path.events, "records": len(rows["t"]),
-    }  # fmt: skip

@@ -1,7 +1,8 @@
 r"""Plain gradient flow of any differentiable model, integrated to high order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,23 @@ from torch import Tensor
 from lazyrich.core import check
 from lazyrich.core.runge_kutta import increasing_times, integrate
 from lazyrich.losses import loss as named_loss
+
+Reduction = Literal["sum", "mean"]
+"""Of the loss over examples."""
+
+
+def scale_of(reduction: str, n: int) -> float:
+    """By what the sum over n examples is multiplied.
+
+    Raises:
+        ValueError: neither ``"sum"`` nor ``"mean"``.
+    """
+    return (
+        1.0 / n if check.one_of("reduction", reduction, _REDUCTIONS) == "mean" else 1.0
+    )
+
+
+_REDUCTIONS = ("sum", "mean")
 
 
 @dataclass(frozen=True)
@@ -20,11 +38,13 @@ class WeightFlow:
         t: (m,) times.
         w: the weights along the way, each with a leading axis of m times.
         f: (m, n) outputs on the training points.
+        settings: what the flow was asked to do: loss, reduction and rate.
     """
 
     t: Tensor
     w: dict[str, Tensor]
     f: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def at(self, index: int) -> dict[str, Tensor]:
         """The weights at one time."""
@@ -40,9 +60,12 @@ def gradient_flow(
     *,
     loss: str = "square",
     rate: float = 1.0,
+    reduction: Reduction = "sum",
     rtol: float = 1e-9,
 ) -> WeightFlow:
-    r"""Integrate dw/dt = -rate grad_w sum_mu l(f(w, x_mu), y_mu), a *summed* loss.
+    r"""Integrate dw/dt = -rate grad_w sum_mu l(f(w, x_mu), y_mu).
+
+    The loss is *summed* over examples unless ``reduction`` is ``"mean"``.
 
     For small smooth models, where a trajectory accurate to many digits is worth one
     gradient an evaluation; ``momentum_flow`` trains larger ones, ``linear_flow`` linear
@@ -54,15 +77,23 @@ def gradient_flow(
         x, y: training points (n, ...) and targets (n,).
         t: times, increasing, the first >= 0; the flow starts at time 0.
         loss: one of ``losses.LOSSES``.
-        rate: learning rate; 1/n gives the flow of the mean loss.
+        rate: learning rate.
+        reduction: ``"sum"`` or ``"mean"`` of the loss over examples.
         rtol: relative accuracy of a step.
 
     Raises:
         TypeError, ValueError: arguments of the wrong form.
         RuntimeError: the integrator gave up.
+
+    >>> w = {"w": torch.zeros(1, dtype=torch.float64)}
+    >>> one = torch.ones(1, dtype=torch.float64)
+    >>> flow = gradient_flow(lambda w, x: w["w"] * x, w, one, one, [0.0, 1.0])
+    >>> bool((flow.f[:, 0] - (1 - torch.exp(-flow.t))).abs().max() < 1e-8)
+    True
     """
     slope = named_loss(loss).slope
     check.real("rate", rate, above=0.0)
+    scale = rate * scale_of(reduction, len(y))
     for name, value in w.items():
         check.tensor(f"w[{name!r}]", value, like=y)
     times = increasing_times(t)
@@ -81,7 +112,7 @@ def gradient_flow(
         flat = torch.from_numpy(state).requires_grad_()
         out = f(unpack(flat), x)
         (gradient,) = torch.autograd.grad(out, flat, slope(out.detach(), y))
-        return -rate * gradient.numpy()
+        return -scale * gradient.numpy()
 
     begin = torch.cat([value.reshape(-1) for value in w.values()]).numpy()
     size = float(np.sqrt(np.mean(begin**2)))
@@ -91,4 +122,5 @@ def gradient_flow(
         outputs = torch.stack(
             [f({k: v[m] for k, v in path.items()}, x) for m in range(len(times))]
         )
-    return WeightFlow(torch.from_numpy(times), path, outputs)
+    asked = {"loss": loss, "reduction": reduction, "rate": rate}
+    return WeightFlow(torch.from_numpy(times), path, outputs, asked)

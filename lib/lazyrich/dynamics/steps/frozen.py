@@ -1,18 +1,23 @@
 r"""The lazy limit: the same flow with its tangent kernel frozen."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.dynamics.engine import Engine, Settings
-from lazyrich.dynamics.momentum import LEVELS, collect
-from lazyrich.dynamics.step import StepRule
+from lazyrich.dynamics.member import collect, final_state, padded
+from lazyrich.dynamics.problem import checked_loss
+from lazyrich.dynamics.steps.engine import Engine
+from lazyrich.dynamics.steps.rule import Motion, StepRule
 from lazyrich.dynamics.trajectory import Trajectory
-from lazyrich.losses import loss as named_loss
+from lazyrich.dynamics.watch import Watch
+
+_FOLLOWS = (
+    "stop_loss", "max_steps", "max_time", "levels", "records_per_decade", "checkpoint",
+    "checkpoint_every", "progress",
+)  # fmt: skip
 
 
 def frozen_flow(
@@ -23,12 +28,9 @@ def frozen_flow(
     loss: str = "hinge",
     mu: float | None = 1000.0,
     tau: float | None = None,
-    stop_loss: float = 0.0,
-    max_steps: int = 100_000,
-    max_time: float = math.inf,
     rule: StepRule | None = None,
-    levels: Sequence[float] = LEVELS,
-    records_per_decade: float = 8.0,
+    watch: Watch | None = None,
+    **watched: Any,
 ) -> Trajectory:
     r"""Momentum flow of a model whose tangent kernel does not move.
 
@@ -45,8 +47,10 @@ def frozen_flow(
         y: targets (n,).
         k_test: Theta between other points and the training points, (p, n), or
             (members, p, n): outputs there are recorded too.
-        loss, mu, tau, stop_loss, max_steps, max_time, rule, levels, records_per_decade:
-            as in ``momentum_flow``; the rule's bound on weights does not apply.
+        loss, mu, tau, rule: as in ``momentum_flow``; the loss is the mean over examples,
+            and the rule's bound on weights does not apply.
+        watch, watched: a ``Watch``, or its fields as keywords; there are no weights to
+            ``observe`` here, and ``k_test`` takes the place of ``x_test``.
 
     Returns:
         ``Trajectory`` with alpha = 1; ``weight_change`` is sqrt(c . Theta c), the norm
@@ -54,6 +58,12 @@ def frozen_flow(
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
+
+    >>> import math, torch
+    >>> kernel, y = torch.eye(2), torch.ones(2)
+    >>> flow = frozen_flow(kernel, y, loss="square", mu=None, tau=0.0, max_time=1.0)
+    >>> bool((flow.end("F")[0] - (1.0 - math.exp(-0.5))).abs().max() < 0.02)
+    True
     """
     check.tensor("y", y, ndim=1)
     n = len(y)
@@ -65,32 +75,16 @@ def frozen_flow(
         check.tensor("k_test", k_test, ndim=(2, 3), like=y)
         cross = k_test if k_test.ndim == 3 else k_test.unsqueeze(0)
         check.tensor("k_test", cross, shape=(len(kernel), None, n))
-    chosen = named_loss(loss)
-    if chosen.margin and not bool((y.abs() == 1).all()):
-        raise ValueError(f"y must be +1 or -1 for the loss {loss!r}")
-    if mu is not None and tau is not None:
-        raise ValueError(f"give mu or tau, not both; got mu={mu!r} and tau={tau!r}")
-    settings = Settings(
-        value=chosen.value,
-        slope=chosen.slope,
-        reaches_zero=chosen.reaches_zero,
-        rule=StepRule() if rule is None else rule,
-        mu=None if mu is None else check.real("mu", mu, above=0.0),
-        tau=None if tau is None else check.real("tau", tau, least=0.0),
-        stop_loss=check.real("stop_loss", stop_loss, least=0.0, most=1.0),
-        max_steps=check.positive_int("max_steps", max_steps),
-        max_time=check.real("max_time", max_time, above=0.0, infinite=True),
-        levels=tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels),
-        records_per_decade=check.real(
-            "records_per_decade", records_per_decade, above=0.0
-        ),
-    )
+    watch = Watch.of("frozen_flow", watch, watched, follows=_FOLLOWS, max_steps=100_000)
+    chosen = checked_loss(loss, y)
+    motion = Motion(StepRule() if rule is None else rule, mu, tau)
     alpha = torch.ones(len(kernel), dtype=torch.float64)
     # one slot: each member has a kernel of its own
-    done = Engine(_Coefficients(kernel, cross), y, alpha, settings, slots=1).run()
-    final = torch.stack([done[k].state for k in range(len(kernel))])  # type: ignore
-    asked = {"loss": loss, "frozen": True}
-    return collect(done, alpha, settings.levels, {"c": final}, asked)
+    system = _Coefficients(kernel, cross)
+    members = Engine(system, y, alpha, chosen, motion, watch, slots=1).run()
+    final = torch.stack([final_state(m) for m in members])
+    asked = {"loss": loss, "frozen": True, **motion.settings, **watch.limits}
+    return collect(members, padded(members), alpha, watch, {"c": final}, asked)
 
 
 class _Coefficients:

@@ -12,6 +12,7 @@ In the lazy regime that is what they do move. It is of the order of 1/(sqrt(h) a
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,15 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.pullback import has_member_axis
 from lazyrich.core.threads import one_thread
-from lazyrich.dynamics.engine import Checkpoint
-from lazyrich.dynamics.hinge_path import HingePath
-from lazyrich.dynamics.impulse import Kernel, chain_kernel, impulse_flow
-from lazyrich.dynamics.momentum import LEVELS, momentum_flow
-from lazyrich.dynamics.step import StepRule
+from lazyrich.dynamics.hinge.impulse import Kernel, chain_kernel, impulse_flow
+from lazyrich.dynamics.hinge.path import HingePath
+from lazyrich.dynamics.problem import Problem
+from lazyrich.dynamics.steps.momentum import momentum_flow
+from lazyrich.dynamics.steps.rule import StepRule
 from lazyrich.dynamics.trajectory import Trajectory, interleave
-from lazyrich.dynamics.weights import Probe, Weights, check_alpha, check_data
+from lazyrich.dynamics.watch import Checkpoint, Watch
+from lazyrich.dynamics.weights import Weights
 
 INTEGRATORS = ("auto", "impulse", "momentum")
 
@@ -47,21 +48,14 @@ def hinge_flow(
     tolerance: float = 0.02,
     mu: float = 1000.0,
     rule: StepRule | None = None,
-    stop_loss: float = 0.0,
-    max_steps: int | None = None,
-    max_time: float = math.inf,
-    levels: Sequence[float] = LEVELS,
-    records_per_decade: float = 8.0,
-    x_test: Tensor | None = None,
-    observe: Mapping[str, Probe] | None = None,
     kernel: Kernel | None = None,
-    checkpoint: Checkpoint | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
+    **watched: Any,
 ) -> Trajectory:
     """Train an ensemble on the hinge loss, each member by the integrator that suits it.
 
-    Gradient flow and the flow with momentum t / mu are the same to a fraction of a per
-    cent wherever ``"auto"`` takes the former.
+    The loss is the mean over examples. Gradient flow and the flow with momentum t / mu
+    are the same to a fraction of a per cent wherever ``"auto"`` takes the former.
 
     Args:
         net, w, x, y, alpha: as in ``momentum_flow``; y is +-1, shape (n,).
@@ -69,10 +63,9 @@ def hinge_flow(
             whose ``frozen_movement`` is at most 300, momentum for the others.
         tolerance, kernel: of ``impulse_flow``.
         mu, rule: of ``momentum_flow``.
-        stop_loss, max_time, levels, records_per_decade: as in both.
-        x_test, observe, checkpoint, progress: as in both.
-        max_steps: a member that gets there is *truncated*; each integrator's own default
-            if it is not given.
+        watch, watched: as in both, a ``Watch`` or its fields as keywords; each
+            integrator's own ``max_steps`` and ``checkpoint_every`` hold where they are
+            not given.
 
     Returns:
         ``Trajectory``. ``settings["integrator"]`` holds one name a member, and with
@@ -80,28 +73,31 @@ def hinge_flow(
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
+
+    >>> import torch
+    >>> from lazyrich.networks import FullyConnected
+    >>> net = FullyConnected(d=2, h=16, L=1)
+    >>> x = torch.eye(2, dtype=torch.float64)
+    >>> y = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    >>> flow = hinge_flow(net, net.init(0), x, y, alpha=[1e-4, 10.0], stop_loss=0.9)
+    >>> flow.settings["integrator"]
+    ('momentum', 'impulse')
     """
     check.one_of("integrator", integrator, INTEGRATORS)
-    check_data(net, w, x, y, x_test)
-    members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
-    scales = check_alpha(alpha, members)
+    watch = Watch.of("hinge_flow", watch, watched)
+    problem = Problem(net, w, x, y, alpha, "hinge")
+    scales, members = problem.alpha, problem.ensemble
     movement: Tensor | None = None
     if integrator == "auto":
         movement = frozen_movement(net, w, x, y, scales, kernel=kernel)
         names = ["impulse" if v <= MOST_MOVEMENT else "momentum" for v in movement]
     else:
         names = [integrator] * len(scales)
-    common: dict[str, Any] = dict(
-        stop_loss=stop_loss, max_time=max_time, levels=levels, x_test=x_test,
-        records_per_decade=records_per_decade, observe=observe,
-    )  # fmt: skip
-    if max_steps is not None:
-        common["max_steps"] = max_steps
     own = {
         "impulse": (impulse_flow, {"tolerance": tolerance, "kernel": kernel}),
         "momentum": (momentum_flow, {"loss": "hinge", "mu": mu, "rule": rule}),
     }
-    shared = _Shared(checkpoint) if checkpoint is not None else None
+    shared = _Shared(watch.checkpoint) if watch.checkpoint is not None else None
     parts: list[tuple[list[int], Trajectory]] = []
     ended = 0
     for name, (flow, settings) in own.items():
@@ -109,18 +105,16 @@ def hinge_flow(
         if not chosen:
             continue
         some = w if members is None else {k: v[chosen] for k, v in w.items()}
-        report = None
-        if progress is not None:
-            report = _Offset(progress, ended, len(names))
-        found = flow(
-            net, some, x, y, scales[chosen], **settings, **common,
-            checkpoint=None if shared is None else shared.part(name), progress=report,
-        )  # fmt: skip
+        part = replace(watch, checkpoint=None if shared is None else shared.part(name))
+        if watch.progress is not None:
+            told = _Offset(watch.progress, ended, len(names))
+            part = replace(part, progress=told)
+        found = flow(net, some, x, y, scales[chosen], **settings, watch=part)
         parts.append((chosen, found))
         ended += len(chosen)
     asked = {
-        "loss": "hinge", "integrator": tuple(names), "stop_loss": stop_loss,
-        "tolerance": tolerance, "mu": mu,
+        "loss": "hinge", "integrator": tuple(names), "tolerance": tolerance, "mu": mu,
+        "reduction": "mean", **watch.limits,
     }  # fmt: skip
     if movement is not None:
         asked["frozen_movement"] = tuple(movement.tolist())
@@ -150,20 +144,26 @@ def frozen_movement(
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
+
+    >>> import torch
+    >>> from lazyrich.networks import FullyConnected
+    >>> net = FullyConnected(d=2, h=16, L=1)
+    >>> x = torch.eye(2, dtype=torch.float64)
+    >>> y = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    >>> lazy, rich = frozen_movement(net, net.init(0), x, y, alpha=[100.0, 0.01])
+    >>> bool(lazy < 0.1 < rich), round(float(rich / lazy))
+    (True, 10000)
     """
-    check_data(net, w, x, y, None)
+    problem = Problem(net, w, x, y, alpha, "hinge")
     check.tensor("y", y, ndim=1)
-    if not bool((y.abs() == 1).all()):
-        raise ValueError("y must be +1 or -1")
-    members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
-    scales = check_alpha(alpha, members)
-    system = Weights(net, w, members, scales, x, None, {})
+    scales = problem.alpha
+    system = Weights(problem, Watch())
     system.check_targets(y)
     gram = chain_kernel(net, system) if kernel is None else kernel
     found: list[float] = []
     with torch.no_grad(), one_thread():
         for index in range(len(scales)):
-            if members is None and found:  # one set of weights for every alpha
+            if problem.ensemble is None and found:  # one set of weights for every alpha
                 found.append(found[0] * float(scales[0] / scales[index]))
                 continue
             start = system.start(index).unsqueeze(0)
@@ -189,10 +189,8 @@ def _force_to_half(theta: Tensor, y: Tensor) -> Tensor | None:
     sign = y.double().cpu().numpy()
     path = HingePath(theta.double().cpu().numpy() * np.outer(sign, sign), 0.0 * sign)
     while path.loss > 0.5 + 1e-12:
-        below = path.m < 1.0
-        slope = float(-path.v[below].sum() / path.n)
-        wait = (path.loss - 0.5) / -slope if slope < 0.0 else math.inf
-        if path.advance(wait) == 0.0 and (path.stuck or slope >= 0.0):
+        wait = path.time_to(0.5)
+        if path.advance(wait) == 0.0 and (path.stuck or math.isinf(wait)):
             return None
     return torch.from_numpy(sign * path.p / path.n).to(y)
 

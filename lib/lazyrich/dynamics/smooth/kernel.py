@@ -1,7 +1,8 @@
 r"""The flow of a function under a given history of its tangent kernel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.core.runge_kutta import increasing_times, integrate
+from lazyrich.dynamics.smooth.gradient import Reduction, scale_of
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class KernelFlow:
         t: (m,) times.
         f: (m, p) values at all points, training points first.
         error: (m, n) y - f on the training points.
+        settings: what the flow was asked to do: loss, reduction and rate.
     """
 
     t: Tensor
     f: Tensor
     error: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def kernel_flow(
@@ -33,12 +37,13 @@ def kernel_flow(
     *,
     start: Tensor | None = None,
     rate: float = 1.0,
+    reduction: Reduction = "sum",
     rtol: float = 1e-10,
 ) -> KernelFlow:
     r"""Integrate df(x)/dt = rate sum_mu K_t(x, x_mu) (y_mu - f(x_mu)) (Eq. 1).
 
-    atanasov2022, for the square loss *summed* over examples; divide the rate by n for
-    the mean.
+    atanasov2022, for the square loss, *summed* over examples unless ``reduction`` is
+    ``"mean"``.
 
     Args:
         kernel: t -> K_t (p, p) over all points, or one kernel that stands still. The
@@ -47,16 +52,23 @@ def kernel_flow(
         t: times, increasing, the first >= 0; the flow starts at time 0.
         start: f at time 0 (p,); zero by default.
         rate: learning rate.
+        reduction: ``"sum"`` or ``"mean"`` of the loss over examples.
         rtol: relative accuracy of a step.
 
     Raises:
         TypeError, ValueError: shapes that do not fit, times that do not increase.
         RuntimeError: the integrator gave up.
+
+    >>> kernel, y = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    >>> flow = kernel_flow(kernel, y, [0.0, 1.0], reduction="mean")
+    >>> bool((flow.error[1] - torch.exp(torch.tensor(-0.5))).abs().max() < 1e-7)
+    True
     """
     check.tensor("y", y, ndim=1)
     check.real("rate", rate, above=0.0)
     history = (lambda _time: kernel) if isinstance(kernel, Tensor) else kernel
     n, points = len(y), len(history(0.0))
+    scale = rate * scale_of(reduction, n)
     check.tensor("kernel", history(0.0), shape=(points, points), like=y)
     if n > points:
         raise ValueError(f"y must have at most {points} values, got {n}")
@@ -66,8 +78,9 @@ def kernel_flow(
     targets = y.numpy()
 
     def velocity(time: float, f: np.ndarray) -> np.ndarray:
-        return rate * (history(time)[:, :n].numpy() @ (targets - f[:n]))
+        return scale * (history(time)[:, :n].numpy() @ (targets - f[:n]))
 
     path, _ = integrate(velocity, begin.numpy(), times, rtol, float(y.abs().max()))
     f = torch.from_numpy(path)
-    return KernelFlow(torch.from_numpy(times), f, y - f[:, :n])
+    asked = {"loss": "square", "reduction": reduction, "rate": rate}
+    return KernelFlow(torch.from_numpy(times), f, y - f[:, :n], asked)

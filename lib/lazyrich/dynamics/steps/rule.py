@@ -1,4 +1,4 @@
-"""How long a step of the flow may be: one rule, judged member by member."""
+"""How weights move in steps: how long a step may be, and what memory the motion has."""
 
 import math
 from dataclasses import dataclass
@@ -25,6 +25,9 @@ class StepRule:
 
     Raises:
         TypeError, ValueError: numbers out of range.
+
+    >>> StepRule(0.1, 0.01).refined(10)
+    StepRule(max_output_change=0.01, max_weight_change=0.001, aim=0.7, grow=1.3, shrink=0.1)
     """
 
     max_output_change: float = 0.1
@@ -79,9 +82,44 @@ def decay(t: float, dt: float, mu: float | None, tau: float | None) -> float:
     return math.exp(-dt / tau) if tau else 0.0
 
 
-def log_clock(per_decade: float, t: float) -> float:
-    """The first point after ``t`` of the clock 10^(k / per_decade), k an integer."""
-    if t <= 0.0:
-        return 0.0
-    k = math.floor(math.log10(t) * per_decade + 1e-9) + 1
-    return 10.0 ** (k / per_decade)
+@dataclass(frozen=True)
+class Motion:
+    """How a flow moves in steps: its rule, and the memory time of its velocity.
+
+    Attributes:
+        rule: tolerances of the steps.
+        mu: memory as a fraction of the elapsed time, tau = t / mu, or ``None``.
+        tau: fixed memory time; 0, like ``None`` beside ``mu = None``, is no memory.
+
+    Raises:
+        TypeError, ValueError: numbers out of range, or both ``mu`` and ``tau``.
+    """
+
+    rule: StepRule
+    mu: float | None
+    tau: float | None
+
+    def __post_init__(self) -> None:
+        mu, tau = self.mu, self.tau
+        if mu is not None and tau is not None:
+            raise ValueError(f"give mu or tau, not both; got mu={mu!r} and tau={tau!r}")
+        if not isinstance(self.rule, StepRule):
+            raise TypeError(f"rule must be a StepRule, got {type(self.rule).__name__}")
+        if mu is not None:
+            check.real("mu", mu, above=0.0)
+        if tau is not None:
+            check.real("tau", tau, least=0.0)
+
+    def keep(self, t: float, dt: float) -> float:
+        """Share of the velocity that survives a step from t to t + dt."""
+        return decay(t, dt, self.mu, self.tau)
+
+    @property
+    def settings(self) -> dict[str, float | None]:
+        """What was asked for, for a ``Trajectory``."""
+        return {
+            "mu": self.mu,
+            "tau": self.tau,
+            "max_output_change": self.rule.max_output_change,
+            "max_weight_change": self.rule.max_weight_change,
+        }

@@ -52,6 +52,9 @@ def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
 
     Raises:
         TypeError, ValueError: tensors of the wrong form.
+
+    >>> square_force(torch.ones(2))(np.zeros((1, 2)))
+    array([[1., 1.]])
     """
     check.tensor("target", target, ndim=(1, 2))
     b = target.reshape(-1, target.shape[-1]).numpy().astype(np.float64)
@@ -74,6 +77,10 @@ def data_force(
 
     Raises:
         TypeError, ValueError: tensors of the wrong form.
+
+    >>> force = data_force(torch.eye(2), torch.ones(2), lambda f, y: f - y)
+    >>> force(np.zeros((1, 2), dtype=np.float32))
+    array([[0.5, 0.5]], dtype=float32)
     """
     check.tensor("x", x, ndim=2)
     check.tensor("y", y, shape=(len(x),), like=x)
@@ -98,6 +105,10 @@ def linear_velocity(
 
     Raises:
         TypeError, ValueError: as in ``linear_flow``.
+
+    >>> w = {"W0": torch.ones(1, 2, dtype=torch.float64)}
+    >>> linear_velocity(w, torch.zeros(2, dtype=torch.float64))["W0"].tolist()
+    [[-1.0, -1.0]]
     """
     eta = _checked_rates(w, rates)
     pull = square_force(force) if isinstance(force, Tensor) else force
@@ -117,6 +128,9 @@ def linear_flow(
 ) -> LinearFlow:
     """Integrate a deep linear net in continuous time.
 
+    The loss is the one whose force is given: the *mean* over examples for ``data_force``,
+    and for ``square_force`` with the covariance (1/n) sum x x^T.
+
     A Runge-Kutta method of order 8 with adaptive steps; its absolute tolerance is
     ``rtol`` times the typical size of the initial weights, so that a start at scale
     1e-6 is as accurate as one at scale 1.
@@ -134,6 +148,11 @@ def linear_flow(
         TypeError, ValueError: layers that do not chain, times that do not increase,
             rates that are not positive.
         RuntimeError: the integrator gave up.
+
+    >>> w = {"W0": torch.zeros(1, 2, dtype=torch.float64)}
+    >>> flow = linear_flow(w, torch.ones(2, dtype=torch.float64), [0.0, 1.0])
+    >>> [round(v, 6) for v in flow.product[1, 0].tolist()]
+    [0.632121, 0.632121]
     """
     eta = _checked_rates(w, rates)
     names = [f"W{layer}" for layer in range(len(w))]

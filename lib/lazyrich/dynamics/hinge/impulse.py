@@ -18,17 +18,14 @@ begins with the same patterns and works off their small distance from the margin
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.integrate import RK45
-from scipy.optimize import root_scalar
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.pullback import has_member_axis
 from lazyrich.core.tangent import (
     chain_outputs,
     chain_pull,
@@ -36,12 +33,13 @@ from lazyrich.core.tangent import (
     layerwise_gram,
 )
 from lazyrich.core.threads import one_thread
-from lazyrich.dynamics.engine import Checkpoint, Member
-from lazyrich.dynamics.hinge_path import HingePath, Kink
-from lazyrich.dynamics.momentum import LEVELS, collect
-from lazyrich.dynamics.step import log_clock
+from lazyrich.dynamics.hinge.path import HingePath, Kink
+from lazyrich.dynamics.hinge.within import Along, Smooth, hinge
+from lazyrich.dynamics.member import Member, collect, final_state, padded
+from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.trajectory import Status, Trajectory
-from lazyrich.dynamics.weights import Params, Probe, Weights, check_alpha, check_data
+from lazyrich.dynamics.watch import ZERO, Checkpoint, Watch, log_clock
+from lazyrich.dynamics.weights import Weights
 
 Kernel = Callable[[Any, Params, Tensor], Tensor]
 
@@ -49,24 +47,14 @@ _START_ACCURACY = 0.05
 """Relative accuracy of a step before the first kink, in units of the tolerance."""
 _AIM = 0.7
 _GROW, _SHRINK = 3.0, 0.2
-_ZERO = 1e-12
-"""A loss below this fraction of its start is zero: margins agree to rounding."""
 _FALL = 0.25
 """The least that a step leaves of the loss while there are times of levels to be read."""
 _NUGGET = 1e-13
 """Added to the diagonal of Q, in units of its mean, against rounding."""
 _RECORDS = 32
 """Most points of the clock that are recorded within one step."""
-
-
-@dataclass(frozen=True)
-class _Settings:
-    tolerance: float
-    stop_loss: float
-    max_steps: int
-    max_time: float
-    levels: tuple[float, ...]
-    records_per_decade: float
+_CHECKPOINT_EVERY = 50
+"""Tries from one checkpoint to the next, some seconds."""
 
 
 def impulse_flow(
@@ -77,23 +65,15 @@ def impulse_flow(
     alpha: float | Tensor | Sequence[float],
     *,
     tolerance: float = 0.02,
-    stop_loss: float = 0.0,
-    max_steps: int = 10_000,
-    max_time: float = math.inf,
-    levels: Sequence[float] = LEVELS,
-    records_per_decade: float = 8.0,
-    x_test: Tensor | None = None,
-    observe: Mapping[str, Probe] | None = None,
     kernel: Kernel | None = None,
-    checkpoint: Checkpoint | None = None,
-    checkpoint_every: int = 50,
-    progress: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
+    **watched: Any,
 ) -> Trajectory:
     r"""Gradient flow of the hinge loss, dw/dt = -grad L, by impulses on frozen kernels.
 
-    Loss, predictor and units of time are those of ``momentum_flow`` (geiger2020,
-    Eqs. 4-5), of which this is the limit mu to infinity. A step costs two linearisations
-    of the network (``tries + steps + 1`` in all), and a run takes tens to hundreds of
+    Loss (the mean over examples), predictor and units of time are those of
+    ``momentum_flow`` (geiger2020, Eqs. 4-5), of which this is the limit mu to infinity. A
+    step costs two linearisations of the network (``tries + steps + 1`` in all), and a run takes tens to hundreds of
     them. Deep in the feature regime the curvature of the network makes the flow itself
     stiff, and steps become short; see ``hinge_flow`` for the choice.
 
@@ -103,77 +83,58 @@ def impulse_flow(
         w, x, y, alpha: as in ``momentum_flow``; y is +-1, shape (n,).
         tolerance: bound on the local error of a step: of the impulse relative to the norm
             of each layer, and of a margin m relative to 1 + |m - 1|.
-        stop_loss: a member is *fitted* once its loss is at most this fraction of its
-            start; 0 goes on until the loss is zero, 1e-12 of its start.
-        max_steps, max_time: a member that gets there is *truncated*.
-        levels, records_per_decade, x_test, observe: as in ``momentum_flow``. Times of
-            levels and curves are read off the path within a step, on the points of the
-            clock, at most 32 of them a step.
         kernel: called as ``kernel(net, w, x)`` for Theta (n, n), such as ``kernels.ntk``;
             by default the layerwise sum of ``tangent_factors``.
-        checkpoint, checkpoint_every: where the unfinished state is kept every so many
-            tries, and found again; a killed run goes on to the same result.
-        progress: called as ``progress(ended, members)`` when a member ends.
+        watch, watched: levels, records, limits (10,000 steps unless told otherwise) and
+            checkpoints: a ``Watch``, or its fields as keywords. Times of levels and
+            curves are read off the path within a step, on the points of the clock, at
+            most 32 of them a step.
 
     Returns:
-        ``Trajectory``; ``settings["integrator"]`` is ``"impulse"``. ``t_zero`` is the time
-        at which the last pattern comes to the margin, for members that go on to zero;
-        what follows is work on defects of those that slide.
+        ``Trajectory``; ``settings["integrator"]`` holds ``"impulse"`` once a member.
+        ``t_zero`` is the time at which the last pattern comes to the margin, for members
+        that go on to zero; what follows is work on defects of those that slide.
 
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
+
+    >>> import torch
+    >>> from lazyrich.networks import FullyConnected
+    >>> net = FullyConnected(d=2, h=16, L=1)
+    >>> x = torch.eye(2, dtype=torch.float64)
+    >>> y = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    >>> flow = impulse_flow(net, net.init(0), x, y, alpha=100.0)
+    >>> flow.status[0].value, bool(flow.loss_end[0] < 1e-12)
+    ('fitted', True)
     """
-    first = check_data(net, w, x, y, x_test)
-    if first.dtype != torch.float64:
-        raise ValueError(f"w must be float64, got {first.dtype}")
-    check.tensor("y", y, ndim=1)
-    if not bool((y.abs() == 1).all()):
-        raise ValueError("y must be +1 or -1")
-    members = net.check_params(w) if has_member_axis(net) else None  # type: ignore
-    scales = check_alpha(alpha, members)
-    settings = _Settings(
-        tolerance=check.real("tolerance", tolerance, above=0.0, most=1.0),
-        stop_loss=check.real("stop_loss", stop_loss, least=0.0, most=1.0),
-        max_steps=check.positive_int("max_steps", max_steps),
-        max_time=check.real("max_time", max_time, above=0.0, infinite=True),
-        levels=tuple(check.real("levels", v, above=0.0, most=1.0) for v in levels),
-        records_per_decade=check.real(
-            "records_per_decade", records_per_decade, above=0.0
-        ),
-    )
-    every = check.positive_int("checkpoint_every", checkpoint_every)
-    system = Weights(net, w, members, scales, x, x_test, observe or {})
+    watch = Watch.of("impulse_flow", watch, watched, max_steps=10_000)
+    tolerance = check.real("tolerance", tolerance, above=0.0, most=1.0)
+    problem = Problem(net, w, x, y, alpha, "hinge")
+    problem.need_one_output()
+    system = Weights(problem, watch)
     system.check_targets(y)
     if kernel is None:
         chain_kernel(net, system)
-    queue = _Queue(checkpoint, every, y)
+    queue = _Queue(watch, y)
     with torch.no_grad(), one_thread():
         for index in range(system.members):
             if index in queue.done:
                 continue
-            run = _Run(system, y, float(scales[index]), index, settings, kernel)
+            run = _Run(system, y, index, tolerance, kernel, watch)
             queue.restore(run)
             while not run.member.status:
                 run.attempt()
                 queue.tried(run)
             queue.done[index] = run.member
-            if progress is not None:
-                progress(len(queue.done), system.members)
-    done = queue.done
-    final = torch.stack([_state(done[k]) for k in range(system.members)])
-    w_end = {
-        name: final[:, span].reshape(-1, *shape) for name, span, shape in system.layout
-    }
-    asked = dict(
-        loss="hinge", mu=math.inf, stop_loss=stop_loss, max_steps=max_steps,
-        tolerance=settings.tolerance, integrator="impulse",
-    )  # fmt: skip
-    return collect(done, scales, settings.levels, w_end, asked)
-
-
-def _state(member: Member) -> Tensor:
-    assert member.state is not None
-    return member.state
+            if watch.progress is not None:
+                watch.progress(len(queue.done), system.members)
+    members = [queue.done[k] for k in range(system.members)]
+    w_end = system.gather(torch.stack([final_state(m) for m in members]))
+    asked = {
+        "loss": "hinge", "mu": math.inf, "tolerance": tolerance,
+        "integrator": ("impulse",) * len(members), **watch.limits,
+    }  # fmt: skip
+    return collect(members, padded(members), problem.alpha, watch, w_end, asked)
 
 
 def chain_kernel(net: Any, system: Weights) -> Kernel:
@@ -198,9 +159,11 @@ def chain_kernel(net: Any, system: Weights) -> Kernel:
 class _Queue:
     """Finished members, and the checkpoint of the one under way."""
 
-    def __init__(self, checkpoint: Checkpoint | None, every: int, like: Tensor) -> None:
-        self.checkpoint, self.every, self.tries = checkpoint, every, 0
+    def __init__(self, watch: Watch, like: Tensor) -> None:
+        self.checkpoint: Checkpoint | None = watch.checkpoint
+        self.every, self.tries = watch.checkpoint_every or _CHECKPOINT_EVERY, 0
         self.done: dict[int, Member] = {}
+        checkpoint = self.checkpoint
         self._saved = (checkpoint.load() if checkpoint is not None else None) or {}
         for index in self._saved.get("done", np.empty(0, int)).tolist():
             self.done[index] = Member.from_arrays(index, self._saved, like)
@@ -293,146 +256,6 @@ class _Point:
         return self._Q
 
 
-def _hinge(m: np.ndarray) -> float:
-    """The hinge loss of margins, mean of max(0, 1 - m)."""
-    return float(np.maximum(1.0 - m, 0.0).mean())
-
-
-class _Along:
-    """What lies along a step: the loss, which crosses levels, margins and weights.
-
-    Margins are straight between kinks because the kernel is that of the middle. A kernel
-    linear in the share u of the step's impulse (not of its time, which may span decades
-    in which little moves) adds a parabola in u to each, until it gets to the margin; the
-    two ends are known from the net.
-
-    Args:
-        kinks: times from 0 to the end of the step, margins and impulses there.
-        before: margins of the net at the start.
-        bend: (n,) velocity of the margins at the start under the kernel of the start,
-            minus that under the kernel of the middle.
-        force, middle: summed over patterns, the forces at the start and the impulse that
-            led to the middle.
-        weights: weights after an impulse (n,), with J^T of the middle.
-
-    Attributes:
-        at_rest: since when every pattern that does not slide is above the margin; inf if
-            some never is.
-    """
-
-    def __init__(
-        self,
-        kinks: list[Kink],
-        before: np.ndarray,
-        bend: np.ndarray,
-        force: float,
-        middle: float,
-        weights: Callable[[np.ndarray], Tensor],
-    ) -> None:
-        t, m, p = zip(*kinks, strict=True)
-        self.t, self.m, self.p = np.array(t), np.stack(m), np.stack(p)
-        self.start, self.weights = before - self.m[0], weights
-        # from where it reaches the margin, a pattern has other forces upon it
-        reached = np.where(self.m[0] < 1.0, self.m >= 1.0, self.m <= 1.0)
-        self.until = np.where(reached.any(0), self.t[reached.argmax(0)], math.inf)
-        impulse = self.p.sum(1)
-        whole = float(impulse[-1])
-        self.u = impulse / max(whole, 1e-300)
-        # per share of the impulse; without forces at the start it is zero
-        self.bend = bend * (whole / force if force > 0.0 else 0.0)
-        self.curl = 0.5 * whole / middle if middle > 0.0 else 0.0
-        self.end = np.zeros_like(before)  # as predicted, until the net was asked
-        violated = self.m.min(1) < 1.0
-        self.at_rest = math.inf if violated[-1] else float(self.t[(~violated).argmax()])
-
-    def _straight(self, values: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Values at the kinks, at times between them."""
-        k = np.clip(np.searchsorted(self.t, t, side="right") - 1, 0, len(self.t) - 2)
-        width = np.maximum(self.t[k + 1] - self.t[k], 1e-300)
-        piece = (t - self.t[k]) / width
-        piece = piece.reshape(-1, *[1] * (values.ndim - 1))
-        return values[k] * (1.0 - piece) + values[k + 1] * piece
-
-    def margins(self, t: np.ndarray) -> np.ndarray:
-        """Margins (times, n) at times since the start of the step."""
-        u = self._straight(self.u, t)[:, None]
-        m = self._straight(self.m, t)
-        m += self.start * (1.0 - t / self.t[-1])[:, None]
-        m += self.bend * (t[:, None] < self.until) * u * (1.0 - self.curl * u)
-        foreseen = self.bend * np.isinf(self.until) * (1.0 - self.curl)
-        m += (self.end - foreseen) * u
-        return m
-
-    def at(self, t: float) -> tuple[Tensor, np.ndarray]:
-        """Weights (1, size) and margins (n,) at a time since the start of the step."""
-        when = np.array([t])
-        return self.weights(self._straight(self.p, when)[0]), self.margins(when)[0]
-
-    def loss(self, t: np.ndarray) -> np.ndarray:
-        return np.maximum(1.0 - self.margins(t), 0.0).mean(1)
-
-    def crossing(self, target: float) -> float:
-        """First time at which the loss is at most ``target``; the end if it never is."""
-        t = np.union1d(self.t, np.linspace(0.0, self.t[-1], 33))
-        loss = self.loss(t)
-        below = np.flatnonzero(loss <= target)
-        if not len(below):
-            return float(t[-1])
-        k = int(below[0])
-        if k == 0:
-            return 0.0
-        share = (loss[k - 1] - target) / (loss[k - 1] - loss[k])
-        return float(t[k - 1] + share * (t[k] - t[k - 1]))
-
-
-class _Smooth:
-    """The same for a step without kinks, from the dense output of its Runge-Kutta method.
-
-    Args:
-        weights: weights (1, size) at a time of the flow.
-        margins: of the net with such weights.
-        begin, end: times of the flow.
-    """
-
-    def __init__(
-        self,
-        weights: Callable[[float], Tensor],
-        margins: Callable[[Tensor], np.ndarray],
-        begin: float,
-        end: float,
-    ) -> None:
-        self.weights, self.margins = weights, margins
-        self.begin, self.end = begin, end
-
-    @property
-    def at_rest(self) -> float:
-        """As of a step with kinks: the end, if no margin is violated there."""
-        violated = (self.margins(self.weights(self.end)) < 1.0).any()
-        return math.inf if violated else self.end - self.begin
-
-    def at(self, t: float) -> tuple[Tensor, np.ndarray]:
-        """Weights and margins at a time since the start of the step."""
-        flat = self.weights(self.begin + t)
-        return flat, self.margins(flat)
-
-    def until(self, event: Callable[[np.ndarray], float], accuracy: float) -> float:
-        """When a function of the margins goes from negative to positive, a time of the
-        flow, to a fraction ``accuracy`` of the step."""
-        found = root_scalar(
-            lambda t: event(self.margins(self.weights(t))),
-            bracket=(self.begin, self.end),
-            method="brentq",
-            xtol=accuracy * (self.end - self.begin),
-        )
-        return float(found.root)
-
-    def crossing(self, target: float) -> float:
-        """Time since the start of the step at which the loss falls to ``target``."""
-        if _hinge(self.margins(self.weights(self.end))) >= target:
-            return self.end - self.begin
-        return self.until(lambda m: target - _hinge(m), 1e-4) - self.begin
-
-
 class _Run:
     """One member, step by step."""
 
@@ -440,13 +263,14 @@ class _Run:
         self,
         system: Weights,
         y: Tensor,
-        alpha: float,
         index: int,
-        settings: _Settings,
+        tolerance: float,
         kernel: Kernel | None,
+        watch: Watch,
     ) -> None:
-        self.system, self.y, self.alpha = system, y, alpha
-        self.settings, self.kernel, self.n = settings, kernel, len(y)
+        self.system, self.y, self.alpha = system, y, float(system.alpha[index])
+        self.tolerance, self.kernel, self.watch = tolerance, kernel, watch
+        self.n = len(y)
         self.sign = y.cpu().numpy()
         self.signs = torch.outer(y, y)
         start = system.start(index).unsqueeze(0)
@@ -456,19 +280,16 @@ class _Run:
         self.f0 = _Point(self, start).f
         self.now = _Point(self, start)
         member = self.member = Member(index)
-        member.loss = member.loss_start = _hinge(self.now.m)
-        member.t_level = [math.nan] * len(settings.levels)
+        member.begin(hinge(self.now.m), watch)
         self._smooth, self.rejected = True, False
-        if not math.isfinite(member.loss):
-            member.status = Status.DIVERGED
-            member.reason = "the outputs are not finite at t = 0"
+        if member.status:
             member.state = start[0].clone()
         self._record()
 
     def resume(self, member: Member, sliding: np.ndarray, rejected: bool) -> None:
         """Go on from a state between two steps; see ``_Queue.tried``."""
         self.member, self._smooth, self.rejected = member, False, rejected
-        self.now = _Point(self, _state(member).unsqueeze(0))
+        self.now = _Point(self, final_state(member).unsqueeze(0))
         self.now.sliding = sliding
 
     # ------------------------------------------------------------------ sizes
@@ -495,7 +316,7 @@ class _Run:
         speed = self._relative(self._move)
         if not math.isfinite(speed) or speed == 0.0:
             return 1.0
-        return math.sqrt(self.settings.tolerance) / speed
+        return math.sqrt(self.tolerance) / speed
 
     # ------------------------------------------------------------------ before the kinks
 
@@ -506,22 +327,22 @@ class _Run:
         order five follows the growth of the weights, where a frozen kernel is of little
         use, in some tens of gradients.
         """
-        member, settings = self.member, self.settings
+        member = self.member
         force, seen = np.ones(self.n), [self.now]
 
         def velocity(_t: float, flat: np.ndarray) -> np.ndarray:
             point = seen[0] = _Point(self, self._weights(flat))
             return self._pushed(point, force, self._move)[0].cpu().numpy().copy()
 
-        stop = max(settings.stop_loss, _ZERO) * member.loss_start
+        stop = max(self.watch.stop_loss or 0.0, ZERO) * member.loss_start
 
         def beyond(m: np.ndarray) -> float:
-            return max(float(m.max()) - 1.0, stop - _hinge(m))
+            return max(float(m.max()) - 1.0, stop - hinge(m))
 
         start = self.now.flat[0].cpu().numpy()
-        accuracy = _START_ACCURACY * settings.tolerance
+        accuracy = _START_ACCURACY * self.tolerance
         solver = RK45(
-            velocity, 0.0, start, settings.max_time, rtol=accuracy,
+            velocity, 0.0, start, self.watch.max_time, rtol=accuracy,
             atol=accuracy * float(np.sqrt(np.mean(start**2))) + 1e-300,
         )  # fmt: skip
         while not member.status and solver.status == "running":
@@ -535,7 +356,7 @@ class _Run:
             if solver.status == "failed" or not np.isfinite(point.m).all():
                 break
             dense, t = solver.dense_output(), solver.t
-            step = _Smooth(
+            step = Smooth(
                 lambda at, w=dense: self._weights(w(at)), self._margins, before, t
             )
             at_kink = beyond(point.m) > 0.0
@@ -564,8 +385,8 @@ class _Run:
         if self._smooth:
             self._until_first_kink()
             return
-        member, settings = self.member, self.settings
-        dt = min(member.dt, settings.max_time - member.t)
+        member, tolerance = self.member, self.tolerance
+        dt = min(member.dt, self.watch.max_time - member.t)
         member.tries += 1
         tried = self._try(dt)
         if isinstance(tried, float | int):  # a shorter step, see ``_next_loss``
@@ -575,10 +396,10 @@ class _Run:
         else:
             point, along, errors = tried
             factor = _AIM * min(
-                (settings.tolerance / max(errors[0], 1e-300)) ** (1 / 2),
-                (settings.tolerance / max(errors[1], 1e-300)) ** (1 / 3),
+                (tolerance / max(errors[0], 1e-300)) ** (1 / 2),
+                (tolerance / max(errors[1], 1e-300)) ** (1 / 3),
             )
-            accept = max(errors) <= settings.tolerance
+            accept = max(errors) <= tolerance
             most = 1.0 if self.rejected or not accept else _GROW
             member.dt = dt * min(max(factor, _SHRINK), most)
             self.rejected = not accept
@@ -587,11 +408,11 @@ class _Run:
                 return
         if member.dt <= 1e-14 * member.t or member.dt < 1e-290:
             finite = tried is not None
-            member.status = Status.TRUNCATED if finite else Status.DIVERGED
-            member.reason = (
+            member.end(
+                Status.TRUNCATED if finite else Status.DIVERGED,
                 f"no step above {member.dt:.1e} is acceptable at t = {member.t:.3e}"
                 if finite
-                else f"the flow cannot be continued beyond t = {member.t:.3e}"
+                else f"the flow cannot be continued beyond t = {member.t:.3e}",
             )
             member.state = self.now.flat[0].clone()
             self._record()
@@ -599,14 +420,14 @@ class _Run:
     def _next_loss(self) -> float:
         """Where the next step may take the loss: to where the run stops, and by a factor
         as long as there are levels to come, whose times are read off within a step."""
-        settings, member = self.settings, self.member
-        stop = settings.stop_loss * member.loss_start
-        last = min(settings.levels, default=1.0) * member.loss_start
+        member = self.member
+        stop = (self.watch.stop_loss or 0.0) * member.loss_start
+        last = min(self.watch.levels, default=1.0) * member.loss_start
         return stop if member.loss <= last else max(stop, _FALL * member.loss)
 
     def _try(
         self, dt: float
-    ) -> tuple[_Point, _Along, tuple[float, float]] | float | None:
+    ) -> tuple[_Point, Along, tuple[float, float]] | float | None:
         """One step: where it ends, the loss along it and its two errors.
 
         A number instead if the step takes the loss farther down than it should: the
@@ -634,7 +455,7 @@ class _Run:
             return None
         if kinks[-1][0] < dt:  # at rest before the end
             kinks.append((dt, path.m, path.p))
-        along = _Along(
+        along = Along(
             kinks, now.m, bend, force, half,
             lambda p: now.flat + self._pushed(middle, p, self._move),
         )  # fmt: skip
@@ -656,44 +477,32 @@ class _Run:
         errors = in_weights, float(in_margins.max())
         return end, along, errors
 
-    def _take(self, point: _Point, dt: float, along: _Along | _Smooth) -> None:
-        """Book an accepted step: crossings, records, and whether the member has ended."""
-        member, settings = self.member, self.settings
+    def _take(self, point: _Point, dt: float, along: Along | Smooth) -> None:
+        """Book an accepted step, and what the clock asks for within it."""
+        member = self.member
         change = float((point.F - self.now.F).abs().max())
+        member.largest_output_change = max(member.largest_output_change, change)
         self.now = point
         before = member.t
-        member.t, member.last_dt = before + dt, dt
-        member.loss = loss = _hinge(point.m)
-        member.steps += 1
-        member.largest_output_change = max(member.largest_output_change, change)
-        for k, level in enumerate(settings.levels):
-            target = level * member.loss_start
-            if math.isnan(member.t_level[k]) and loss <= target:
-                member.t_level[k] = before + along.crossing(target)
+        # the last pattern may leave the margin again, and come back
         if not math.isfinite(along.at_rest):
             member.t_zero = math.nan
         elif math.isnan(member.t_zero):
             member.t_zero = before + along.at_rest
-        if loss <= max(settings.stop_loss, _ZERO) * member.loss_start:
-            member.status = Status.FITTED
-            member.reason = (
-                "loss is zero to rounding"
-                if settings.stop_loss == 0.0
-                else f"loss fell to {settings.stop_loss:g} of its start"
-            )
-        else:
-            member.truncate_at(settings.max_time, settings.max_steps)
+        member.book(
+            before + dt, dt, hinge(point.m), self.watch, crossing=along.crossing
+        )
         self._record_within(before, along)
         if member.status:
             self._record()
             member.state = self.now.flat[0].clone()
-            if loss > _ZERO * member.loss_start:
+            if not member.is_zero:
                 member.t_zero = math.nan
 
-    def _record_within(self, before: float, along: _Along | _Smooth) -> None:
+    def _record_within(self, before: float, along: Along | Smooth) -> None:
         """Book the points of the clock in a step; those of the first step begin at a
         hundredth of its length, since the flow is straight before."""
-        member, per_decade = self.member, self.settings.records_per_decade
+        member, per_decade = self.member, self.watch.records_per_decade
         times, t = [], member.next_record
         if t == 0.0:
             t = log_clock(per_decade, 0.01 * member.t)
@@ -703,16 +512,12 @@ class _Run:
         member.next_record = t
         for t in times[:: 1 + len(times) // _RECORDS]:
             flat, m = along.at(t - before)
-            self._book(t, _hinge(m), flat, self.y * torch.from_numpy(m).to(self.y))
+            self._book(t, hinge(m), flat, self.y * torch.from_numpy(m).to(self.y))
 
     def _record(self) -> None:
         """Book the present point."""
         self._book(self.member.t, self.member.loss, self.now.flat, self.now.F)
 
     def _book(self, t: float, loss: float, flat: Tensor, F: Tensor) -> None:
-        member = self.member
-        rows = {"t": t, "loss": loss, "F": F.cpu().numpy()}
-        for name, value in self.system.observe(member.index, flat[0]).items():
-            rows[name] = value.double().cpu().numpy()
-        for name, value in rows.items():
-            member.records.setdefault(name, []).append(value)
+        seen = self.system.observe(self.member.index, flat[0])
+        self.member.record(t=t, loss=loss, F=F, **seen)

@@ -1,0 +1,1 @@
+"""Flows of the hinge loss, followed from kink to kink."""

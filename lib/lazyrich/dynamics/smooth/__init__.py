@@ -1,0 +1,1 @@
+"""Smooth flows, integrated to high order."""

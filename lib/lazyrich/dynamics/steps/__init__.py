@@ -1,0 +1,1 @@
+"""Flows in explicit steps, whose length a rule decides."""
