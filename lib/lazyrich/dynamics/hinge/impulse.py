@@ -72,10 +72,11 @@ def impulse_flow(
     r"""Gradient flow of the hinge loss, dw/dt = -grad L, by impulses on frozen kernels.
 
     Loss (the mean over examples), predictor and units of time are those of
-    ``momentum_flow`` (geiger2020, Eqs. 4-5), of which this is the limit mu to infinity. A
-    step costs two linearisations of the network (``tries + steps + 1`` in all), and a run takes tens to hundreds of
-    them. Deep in the feature regime the curvature of the network makes the flow itself
-    stiff, and steps become short; see ``hinge_flow`` for the choice.
+    ``momentum_flow`` (geiger2020, Eqs. 4-5), of which this is the limit mu to infinity.
+    A step costs two linearisations of the network (``tries + steps + 1`` in all), and a
+    run takes tens to hundreds of them. Deep in the feature regime the curvature of the
+    network makes the flow itself stiff, and steps become short; see ``hinge_flow`` for
+    the choice.
 
     Args:
         net: a network with ``tangent_factors`` (``FullyConnected``, ``MLP`` and others),

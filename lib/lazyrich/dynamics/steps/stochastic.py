@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check, rng
-from lazyrich.core.pullback import pullback
+from lazyrich.core.pullback import member, pullback
 from lazyrich.dynamics.member import Member
 from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.steps.rule import StepRule, decay
@@ -230,7 +230,7 @@ def stochastic_flow(
     run = _Descent(problem, alpha, tau, rule, batches, watch)
     if run.members is not None and not batches.fixed:
         raise ValueError("an ensemble needs fixed dt and batch, got T alone")
-    while not run.member.status:
+    while not run.progress.status:
         run.step()
     return run.result()
 
@@ -240,7 +240,7 @@ class _Descent:
 
     Attributes:
         state, velocity: weights and their velocity.
-        member: progress of all members together; its loss is the largest of theirs.
+        progress: of all members together; its loss is the largest of theirs.
         steps, heat: steps that were made, and the integral of the temperature over time.
     """
 
@@ -260,15 +260,16 @@ class _Descent:
         with torch.no_grad():
             self.f0 = problem.net(self.state, problem.x)
         self.members = self.f0.shape[0] if self.f0.ndim > problem.y.ndim else None
+        self.one_by_one = self.members is not None and not self._takes_own_inputs()
         self.gen = rng.generator("batches", batches.seed)
         self.probes = start_probes(
             dict(watch.observe or {}), problem.net, dict(problem.w)
         )
         self.dt, self.batch = batches.start()
         self.t, self.steps, self.heat = 0.0, 0, 0.0
-        self.member = Member(0)
+        self.progress = Member(0)
         losses = self._losses()
-        self.member.begin(float(losses.max()), watch)
+        self.progress.begin(float(losses.max()), watch)
         self._look(losses)
 
     def step(self) -> None:
@@ -279,7 +280,7 @@ class _Descent:
         x, y, f0 = _draw(
             problem.x, problem.y, self.f0, self.batch, self.members, self.gen
         )
-        f, pull = pullback(problem.net, self.state, x)
+        f, pull = self._pullback(x)
         F = alpha * (f - f0)
         gradient = pull(problem.loss.slope(F, y) / (alpha * self.batch))
         while True:
@@ -303,6 +304,30 @@ class _Descent:
         if at_limit or self.steps % self.batches.check_every == 0:
             self._look(self._losses())
 
+    def _takes_own_inputs(self) -> bool:
+        """Whether the net evaluates each member on inputs of its own."""
+        assert self.members is not None
+        x = self.problem.x[:1]
+        try:
+            with torch.no_grad():
+                self.problem.net(self.state, x.expand(self.members, *x.shape))
+        except ValueError:  # by which a network refuses the shape
+            return False
+        return True
+
+    def _pullback(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Params]]:
+        """Outputs on a batch, and the gradient of their sum with given weights."""
+        net = self.problem.net
+        if not self.one_by_one:
+            return pullback(net, self.state, x)
+        each = [pullback(net, member(self.state, k), x_k) for k, x_k in enumerate(x)]
+
+        def pull(g: Tensor) -> Params:
+            parts = [back(g_k) for (_, back), g_k in zip(each, g, strict=True)]
+            return {k: torch.stack([part[k] for part in parts]) for k in parts[0]}
+
+        return torch.stack([f for f, _ in each]), pull
+
     def _moved(self, dt: float, gradient: Params) -> tuple[Params, Params]:
         """Weights and velocity after a step."""
         keep = decay(self.t, dt, None, self.tau)
@@ -320,20 +345,21 @@ class _Descent:
 
     def _look(self, losses: Tensor) -> None:
         """Record, and see whether the descent has come to its end."""
-        member, t = self.member, self.t
+        progress, t = self.progress, self.t
         seen = {name: probe(self.state) for name, probe in self.probes.items()}
-        member.record(t=t, loss=losses.clone(), **seen)
+        progress.record(t=t, loss=losses.clone(), **seen)
         if not bool(torch.isfinite(losses).all()):
-            member.end(Status.DIVERGED, f"the loss is not finite at t = {t:g}")
+            progress.end(Status.DIVERGED, f"the loss is not finite at t = {t:g}")
             return
-        made = self.steps - member.steps
-        member.book(t, t - member.t, float(losses.max()), self.watch, steps=made)
+        made = self.steps - progress.steps
+        progress.book(t, t - progress.t, float(losses.max()), self.watch, steps=made)
 
     def result(self) -> StochasticRun:
-        member = self.member
+        """What there is to tell in the end."""
+        progress = self.progress
         curves = {
             name: torch.as_tensor(np.array(rows), dtype=torch.float64)
-            for name, rows in member.records.items()
+            for name, rows in progress.records.items()
         }
         return StochasticRun(
             w=self.state,
@@ -341,10 +367,10 @@ class _Descent:
             loss=curves.pop("loss"),
             steps=self.steps,
             temperature=self.heat / self.t if self.t > 0 else math.nan,
-            status=Status(member.status),
-            reason=member.reason,
+            status=Status(progress.status),
+            reason=progress.reason,
             observed=curves,
-            t_level=torch.tensor(member.t_level, dtype=torch.float64),
+            t_level=torch.tensor(progress.t_level, dtype=torch.float64),
             settings={
                 "loss": self.problem.loss.name, "reduction": "mean", "tau": self.tau,
                 **asdict(self.batches), **self.watch.limits,

@@ -6,6 +6,7 @@ and at the end of training. Beside them fully connected nets (Fig. 5c) and a wid
 net (Fig. 5a-b).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -142,6 +143,7 @@ def train(
     """Descend at the temperature of the settings with random batches, or, at T = 0, with
     full batches: along the paper's momentum flow, and in impulses where the weights move
     too little for curvature to matter, which is where the former would chatter longest.
+    The bound on weights is one of the flow: at fixed T a step cannot be made that short.
 
     Returns:
         final weights, and how the run ended.
@@ -152,7 +154,7 @@ def train(
         run = stochastic_flow(
             net, w, x, y, alpha, T=settings["T"], batch_cap=settings["batch_cap"],
             stop_loss=settings["stop_loss"], max_steps=settings["max_steps"],
-            seed=seed, rule=rule,
+            seed=seed, rule=replace(rule, max_weight_change=math.inf),
         )  # fmt: skip
         ended = {"status": run.status.value, "steps": run.steps}
         return run.w, {**ended, "temperature": run.temperature}
