@@ -9,9 +9,9 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -30,6 +30,69 @@ def default_chunk_size() -> dict[str, int]:
     return {"cpu": 4, "cuda": 256}
 
 
+class Settings(Mapping[str, Any]):
+    """Base of frozen dataclasses that hold the settings of a study, a field each.
+
+    As a mapping they are what is stored, and what tells results of one study apart:
+    all fields but those that are ``left_open`` and still are. So a field that a study does
+    without, or that its grid has as an axis, changes nothing for the results of others.
+
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Sizes(Settings):
+    ...     n_train: int
+    ...     h: int | None = left_open()
+    >>> dict(Sizes(n_train=10)), dict(Sizes(n_train=10, h=3))
+    ({'n_train': 10}, {'n_train': 10, 'h': 3})
+    """
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The settings with these values, which may be settings already.
+
+        Raises:
+            TypeError: a value is missing, or is no field.
+        """
+        return values if isinstance(values, cls) else cls(**values)
+
+    def need(self, name: str) -> Any:
+        """The value of a field that may be left open, and must not be here.
+
+        Raises:
+            ValueError: it is left open.
+        """
+        if getattr(self, name) is None:
+            raise ValueError(f"settings must have {name}, which is left open here")
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the fields that have a value."""
+        for each in fields(self):  # type: ignore[arg-type]
+            if not _open(each) or getattr(self, each.name) is not None:
+                yield each.name
+
+    def __len__(self) -> int:
+        """Number of fields that have a value."""
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a field."""
+        if name not in set(self):
+            raise KeyError(name)
+        return getattr(self, name)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def left_open() -> Any:
+    """A field of ``Settings`` that may be left to the grid, or left out: ``None`` then."""
+    return field(default=None, metadata={"open": True})
+
+
+def _open(each: Any) -> bool:
+    return bool(each.metadata.get("open"))
+
+
 @dataclass(frozen=True)
 class Scale:
     """How large a study is run: its grid and the settings that all members share.
@@ -39,7 +102,8 @@ class Scale:
             order. Values are numbers, strings or booleans; an axis that holds a float
             holds floats only (``1`` becomes ``1.0``).
         settings: what is equal for all members: sizes, tolerances, data set, dtype
-            name. Anything JSON can say. Runs with other settings never share results.
+            name, as ``Settings`` or as a mapping. Anything JSON can say. Runs with other
+            settings never share results.
 
     Raises:
         ValueError: an axis is empty, repeats a value or is named like a reserved word.
@@ -61,7 +125,8 @@ class Scale:
         except TypeError as error:
             raise TypeError(f"settings must be JSON values, got {error}") from error
         object.__setattr__(self, "grid", grid)
-        object.__setattr__(self, "settings", settings)
+        if not isinstance(self.settings, Settings):
+            object.__setattr__(self, "settings", settings)
 
     @property
     def shape(self) -> dict[str, int]:
@@ -119,6 +184,21 @@ class Chunk:
         if len(values) > 1:
             raise ValueError(f"members of the chunk differ on axis {name!r}: {values}")
         return next(iter(values))
+
+    def typed(self, kind: type[AnySettings]) -> AnySettings:
+        """The settings as ``kind``, with the values of those axes on which all members
+        agree in fields that are left open.
+
+        Raises:
+            TypeError: a setting is missing, or is no field.
+        """
+        values = dict(self.settings)
+        for each in fields(kind):  # type: ignore[arg-type]
+            if _open(each) and each.name in self.members[0]:
+                found = {member[each.name] for member in self.members}
+                if len(found) == 1:
+                    values.setdefault(each.name, next(iter(found)))
+        return kind(**values)
 
     @property
     def coords(self) -> dict[str, tuple[str, np.ndarray]]:

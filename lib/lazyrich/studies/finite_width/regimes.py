@@ -8,6 +8,7 @@ flow; and a teacher of few neurons tells what a lazy student misses.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,30 +17,24 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import data, sweeps
+from lazyrich.core.pullback import member
 from lazyrich.dynamics import StepRule, momentum_flow
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.losses import loss as named_loss
 from lazyrich.losses.pointwise import SOFT_HINGE_SHARPNESS
 from lazyrich.networks import FullyConnected
-from lazyrich.studies.lazy_and_rich.alpha_sweep import LAPTOP as SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import PAPER as PAPER_SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import load_data, test_error
+from lazyrich.studies.tools import digits, tables
+from lazyrich.studies.tools.digits import Digits, load_data, test_error
 
-SETTINGS = {
-    **SWEEP.settings, "L": 2, "loss": "soft_hinge", "n_test": 4000, "n_kernel": 100,
-    "stop_loss": 0.02,
-}  # fmt: skip
+SETTINGS = replace(
+    digits.LAPTOP, L=2, loss="soft_hinge", n_test=4000, n_kernel=100, stop_loss=0.02
+)
 """Two hidden layers and the smooth hinge of the journal version, at laptop size."""
 
-PAPER_SETTINGS = {
-    **PAPER_SWEEP.settings, "L": 3, "loss": "soft_hinge", "n_train": 10_000,
-    "n_test": 50_000, "n_kernel": 1000, "stop_loss": 0.02,
-}  # fmt: skip
-
-
-def _but_depth(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a study in which the depth is an axis."""
-    return {name: value for name, value in settings.items() if name != "L"}
+PAPER_SETTINGS = replace(
+    digits.PAPER, L=3, loss="soft_hinge", n_train=10_000, n_test=50_000, n_kernel=1000,
+    stop_loss=0.02,
+)  # fmt: skip
 
 
 def network(L: int, h: int, d: int) -> FullyConnected:
@@ -48,46 +43,35 @@ def network(L: int, h: int, d: int) -> FullyConnected:
 
 
 def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
-    """Train the members of a chunk; the laziness is given by ``alpha`` or ``alpha_mf``,
-    the depth by an axis ``L`` or by the settings."""
-    settings = chunk.settings
-    task = load_data(settings, chunk.device)
-    h = int(chunk.shared("h")) if "h" in chunk.coords else settings["h"]
-    L = int(chunk.shared("L")) if "L" in chunk.coords else settings["L"]
-    net = network(L, h, settings["d"])
-    x = task.x_train
+    """Train the members of a chunk, whose laziness is the axis ``alpha_mf``."""
+    alpha_mf = torch.tensor(chunk.axis("alpha_mf").astype(float))
+    return _measure(chunk, checkpoint, lambda h: alpha_mf / math.sqrt(h))
+
+
+def measure_at_alpha(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
+    """The same for the axis ``alpha``."""
+    alpha = torch.tensor(chunk.axis("alpha").astype(float))
+    return _measure(chunk, checkpoint, lambda h: alpha)
+
+
+def _measure(
+    chunk: sweeps.Chunk,
+    checkpoint: sweeps.Checkpoint,
+    scales: Callable[[int], Tensor],
+) -> xr.Dataset:
+    """Width and depth are axes, or settings; ``scales`` gives alpha at a width."""
+    settings = chunk.typed(Digits)
+    task, h = load_data(settings, chunk.device), settings.need("h")
+    net = network(settings.need("L"), h, settings.d)
+    alpha, x = scales(h), task.x_train
     w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
-    if "alpha" in chunk.coords:
-        alpha = torch.tensor(chunk.axis("alpha").astype(float))
-    else:
-        alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / math.sqrt(h)
     flow = momentum_flow(
-        net,
-        w,
-        x,
-        task.y_train,
-        alpha,
-        loss=settings["loss"],
-        mu=settings["mu"],
-        stop_loss=settings["stop_loss"],
-        max_steps=settings["max_steps"],
-        records_per_decade=settings["records_per_decade"],
-        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
-        checkpoint=checkpoint,
-    )
-    found = _ends(net, w, flow.w, alpha, task, settings["n_kernel"])
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "tries": ("member", flow.tries.numpy().astype("int64")),
-            **{name: ("member", value) for name, value in found.items()},
-        },
-        coords=chunk.coords,
-        attrs={"data": task.source},
-    )
+        net, w, x, task.y_train, alpha, loss=settings.loss, mu=settings.mu,
+        rule=settings.rule, watch=replace(settings.watch, checkpoint=checkpoint),
+    )  # fmt: skip
+    found = _ends(net, w, flow.w, alpha, task, settings.n_kernel)
+    table = tables.of_flow(chunk, flow, ("status", "tries"), task.source)
+    return table.assign({name: ("member", value) for name, value in found.items()})
 
 
 def _ends(
@@ -115,19 +99,20 @@ def _kernel_changes(
     are large."""
 
     def kernel(w: Mapping[str, Tensor], k: int) -> Tensor:
-        return ntk(net, {name: value[k] for name, value in w.items()}, x)
+        return ntk(net, member(w, k), x)
 
     members = range(len(w["W0"]))
     changes = [kernel_distance(kernel(w, k), kernel(w0, k)) for k in members]
     return torch.stack(changes).cpu().numpy()
 
 
-def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
+def cost(at: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
-    settings = {**scale.settings, **member}
-    h, L, n = settings["h"], settings["L"], settings["n_train"]
-    flop = 6.0 * n * ((L - 1) * h * h + (settings["d"] + 1) * h)
-    tries = 3000.0 * 0.1 / settings["max_output_change"]
+    settings = Digits.of(scale.settings)
+    sizes = {**settings, **at}
+    h, L, n = int(sizes["h"]), int(sizes["L"]), settings.n_train
+    flop = 6.0 * n * ((L - 1) * h * h + (settings.d + 1) * h)
+    tries = 3000.0 * 0.1 / settings.max_output_change
     return tries * (2e-4 + flop / 3e10 + 8e-9 * n * h * L)
 
 
@@ -141,7 +126,7 @@ def _flow_study(
     cpu: int = 6,
     cuda: int = 40,
 ) -> sweeps.Study:
-    """A study of the flow. All of them share ``measure`` and therefore its version; they
+    """A study of the flow. All of them measure the same and share its version; they
     differ in their grids, in the axis of laziness and in the members of a chunk."""
     return sweeps.register(
         sweeps.Study(
@@ -149,7 +134,7 @@ def _flow_study(
             title=title,
             version=1,
             scales={"laptop": laptop, "paper": paper},
-            measure=measure,
+            measure=measure if laziness == "alpha_mf" else measure_at_alpha,
             chunk_axes=(laziness, "seed"),
             cost=cost,
             chunk_size={"cpu": cpu, "cuda": cuda},
@@ -193,7 +178,7 @@ DEPTHS = _flow_study(
             "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e4),
             "seed": tuple(range(4)),
         },
-        {**_but_depth(SETTINGS), "h": 64},
+        replace(SETTINGS, L=None, h=64),
     ),
     paper=sweeps.Scale(
         {
@@ -201,7 +186,7 @@ DEPTHS = _flow_study(
             "alpha_mf": (1e-2, 1e-1, 1.0, 10.0, 30.0, 1e2, 1e3, 1e4),
             "seed": MANY,
         },
-        {**_but_depth(PAPER_SETTINGS), "h": 1000},
+        replace(PAPER_SETTINGS, L=None, h=1000),
     ),
     cpu=4,
 )
@@ -211,10 +196,10 @@ BOTH_ENDS = (1e-2, 1e3)
 
 ENDS = sweeps.Scale(
     {"alpha_mf": BOTH_ENDS, "seed": tuple(range(12))},
-    {**SETTINGS, "h": 64, "n_train": 100},
+    replace(SETTINGS, h=64, n_train=100),
 )
 PAPER_ENDS = sweeps.Scale(
-    {"alpha_mf": BOTH_ENDS, "seed": MANY}, {**PAPER_SETTINGS, "h": 1000}
+    {"alpha_mf": BOTH_ENDS, "seed": MANY}, replace(PAPER_SETTINGS, h=1000)
 )
 
 SMALL_STEPS = _flow_study(
@@ -325,16 +310,16 @@ def largest_step(
 
 def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Large-step descent for the members of a chunk."""
-    settings = chunk.settings
-    task = load_data(settings, chunk.device)
-    net = network(settings["L"], settings["h"], settings["d"])
+    settings = chunk.typed(Digits)
+    task, h = load_data(settings, chunk.device), settings.need("h")
+    net = network(settings.need("L"), h, settings.d)
     x = task.x_train
     w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
-    alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / settings["h"] ** 0.5
-    options = {name: settings[name] for name in ("loss", "stop_loss")}
+    alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / h**0.5
+    options = {"loss": settings.loss, "stop_loss": settings.stop_loss}
     half = 0.5 * largest_step(net, w, x, task.y_train, alpha, **options)
     end, left, steps = descend(net, w, x, task.y_train, alpha, half, **options)
-    found = _ends(net, w, end, alpha, task, settings["n_kernel"])
+    found = _ends(net, w, end, alpha, task, settings.n_kernel)
     return xr.Dataset(
         {
             "loss_end": ("member", left.cpu().numpy()),
@@ -372,51 +357,58 @@ def teacher(d: int, neurons: int, seed: int) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.stack([unit(x) for unit in units]).sum(0) - mean
 
 
+@dataclass(frozen=True, kw_only=True)
+class Student(sweeps.Settings):
+    """Settings of students of a teacher.
+
+    Attributes:
+        d, h: inputs, and width of the student.
+        neurons: of the teacher.
+        n_train, n_test: examples for training and testing.
+        mu, stop_loss, max_steps: of ``dynamics.momentum_flow``.
+        max_output_change, max_weight_change: of ``dynamics.StepRule``.
+    """
+
+    d: int
+    h: int
+    neurons: int
+    n_train: int
+    n_test: int
+    mu: float
+    stop_loss: float
+    max_steps: int
+    max_output_change: float
+    max_weight_change: float
+
+
 def measure_student(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Students over alpha of one teacher: test loss over the variance of the target."""
-    settings, seed = chunk.settings, int(chunk.shared("seed"))
+    settings, seed = Student.of(chunk.settings), int(chunk.shared("seed"))
     task = data.teacher_task(
-        settings["n_train"],
-        settings["n_test"],
-        settings["d"],
+        settings.n_train,
+        settings.n_test,
+        settings.d,
         seed,
-        teacher=teacher(settings["d"], settings["neurons"], seed),
-    )
-    x = task.x_train.to(chunk.device)
-    net = FullyConnected(settings["d"], settings["h"], 1, "relu")
+        teacher=teacher(settings.d, settings.neurons, seed),
+    ).to(chunk.device)
+    x = task.x_train
+    net = FullyConnected(settings.d, settings.h, 1, "relu")
     alpha = torch.tensor(chunk.axis("alpha").astype(float))
     w = net.init([seed] * len(alpha), device=x.device)
     flow = momentum_flow(
-        net,
-        w,
-        x,
-        task.y_train.to(x),
-        alpha,
-        loss="square",
-        mu=settings["mu"],
-        stop_loss=settings["stop_loss"],
-        max_steps=settings["max_steps"],
-        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
+        net, w, x, task.y_train, alpha, loss="square", mu=settings.mu,
+        rule=StepRule(settings.max_output_change, settings.max_weight_change),
+        stop_loss=settings.stop_loss, max_steps=settings.max_steps,
         checkpoint=checkpoint,
-    )
-    x_test, y_test = task.x_test.to(x), task.y_test.to(x)
+    )  # fmt: skip
     with torch.no_grad():
-        F = alpha.to(x).unsqueeze(1) * (net(flow.w, x_test) - net(w, x_test))
-    loss = (F - y_test).square().mean(1) / y_test.var()
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "test_loss": ("member", loss.cpu().numpy()),
-            "kernel_change_end": (
-                "member",
-                _kernel_changes(net, w, flow.w, x_test[:100]),
-            ),
-        },
-        coords=chunk.coords,
-        attrs={"data": "Gaussian inputs, ReLU teacher"},
+        F = alpha.to(x).unsqueeze(1) * (net(flow.w, task.x_test) - net(w, task.x_test))
+    loss = (F - task.y_test).square().mean(1) / task.y_test.var()
+    changes = _kernel_changes(net, w, flow.w, task.x_test[:100])
+    source = "Gaussian inputs, ReLU teacher"
+    return tables.of_flow(chunk, flow, ("status",), source).assign(
+        test_loss=("member", loss.cpu().numpy()),
+        kernel_change_end=("member", changes),
     )
 
 
@@ -431,29 +423,28 @@ STUDENT = sweeps.register(
                     "seed": tuple(range(6)),
                     "alpha": (1e-2, 1e-1, 1.0, 10.0, 100.0),
                 },
-                settings={
-                    "d": 30, "h": 200, "neurons": 3, "n_train": 300, "n_test": 4000,
-                    "mu": 1000.0, "stop_loss": 1e-3, "max_steps": 20_000,
-                    "max_output_change": 0.1, "max_weight_change": 0.01,
-                },
+                settings=Student(
+                    d=30, h=200, neurons=3, n_train=300, n_test=4000, mu=1000.0,
+                    stop_loss=1e-3, max_steps=20_000, max_output_change=0.1,
+                    max_weight_change=0.01,
+                ),
             ),
             "paper": sweeps.Scale(
                 grid={
                     "seed": tuple(range(20)),
                     "alpha": tuple(10.0 ** (k / 2) for k in range(-6, 7)),
                 },
-                settings={
-                    "d": 100, "h": 1000, "neurons": 3, "n_train": 3000,
-                    "n_test": 20_000, "mu": 1000.0, "stop_loss": 1e-4,
-                    "max_steps": 100_000, "max_output_change": 0.1,
-                    "max_weight_change": 0.01,
-                },
+                settings=Student(
+                    d=100, h=1000, neurons=3, n_train=3000, n_test=20_000, mu=1000.0,
+                    stop_loss=1e-4, max_steps=100_000, max_output_change=0.1,
+                    max_weight_change=0.01,
+                ),
             ),
         },
         measure=measure_student,
         chunk_axes=("alpha",),
         cost=lambda member, scale: (
-            3.0 * scale.settings["n_train"] * scale.settings["h"] / 6e4
+            3.0 * Student.of(scale.settings).n_train * Student.of(scale.settings).h / 6e4
         ),
         chunk_size={"cpu": 5, "cuda": 13},
     )

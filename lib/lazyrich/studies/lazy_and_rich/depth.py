@@ -9,6 +9,7 @@ predicts. Bias-free ReLU nets, exactly homogeneous, are the cleanest test.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,11 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import sweeps
-from lazyrich.dynamics import StepRule, momentum_flow
+from lazyrich.dynamics import momentum_flow
 from lazyrich.kernels import kernel_change
 from lazyrich.networks import FullyConnected
-from lazyrich.studies.lazy_and_rich.alpha_sweep import LAPTOP as SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import PAPER as PAPER_SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import load_data
+from lazyrich.studies.tools import digits, tables
+from lazyrich.studies.tools.digits import Digits, load_data
 
 MOST_LAYERS = 9
 """Layers of weights that the table has columns for."""
@@ -36,10 +36,9 @@ LAPTOP = sweeps.Scale(
         "alpha_mf": FEATURE,
         "seed": (0, 1, 2),
     },
-    settings={
-        **{k: v for k, v in SWEEP.settings.items() if k not in ("L", "activation")},
-        "h": 64, "n_train": 100, "n_kernel": 100,
-    },
+    settings=replace(
+        digits.LAPTOP, L=None, activation=None, h=64, n_train=100, n_kernel=100
+    ),
 )  # fmt: skip
 """Width 64 and 100 examples, as in the exploratory runs of the ledger."""
 
@@ -50,10 +49,9 @@ PAPER = sweeps.Scale(
         "alpha_mf": FEATURE,
         "seed": tuple(range(10)),
     },
-    settings={
-        **{k: v for k, v in PAPER_SWEEP.settings.items() if k not in ("L", "activation")},
-        "h": 400, "stop_loss": 0.01,
-    },
+    settings=replace(
+        digits.PAPER, L=None, activation=None, h=400, stop_loss=0.01
+    ),
 )  # fmt: skip
 
 
@@ -78,57 +76,32 @@ def layer_moves(net: Any, w0: Mapping[str, Tensor]) -> Callable[..., Tensor]:
 
 def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Train the members of a chunk and measure exponents' raw material."""
-    settings = chunk.settings
+    settings = chunk.typed(Digits)
     task = load_data(settings, chunk.device)
-    L, h = chunk.shared("L"), settings["h"]
-    net = network(chunk.shared("net"), h, L, settings["d"])
-    w = net.init(
-        chunk.axis("seed").tolist(),
-        dtype=task.x_train.dtype,
-        device=task.x_train.device,
-    )
+    L, h, x = chunk.shared("L"), settings.need("h"), task.x_train
+    net = network(chunk.shared("net"), h, L, settings.d)
+    w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
     alpha_mf = chunk.axis("alpha_mf").astype(float)
-    flow = momentum_flow(
-        net,
-        w,
-        task.x_train,
-        task.y_train,
-        torch.tensor(alpha_mf / math.sqrt(h)),
-        loss=settings["loss"],
-        mu=settings["mu"],
-        stop_loss=settings["stop_loss"],
-        max_steps=settings["max_steps"],
-        records_per_decade=settings["records_per_decade"],
-        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
+    watch = replace(
+        settings.watch,
         observe={
-            "kernel_change": kernel_change(task.x_test[: settings["n_kernel"]]),
+            "kernel_change": kernel_change(task.x_test[: settings.n_kernel]),
             "layer_moves": layer_moves,
         },
         checkpoint=checkpoint,
     )
+    flow = momentum_flow(
+        net, w, x, task.y_train, torch.tensor(alpha_mf / math.sqrt(h)),
+        loss=settings.loss, mu=settings.mu, rule=settings.rule, watch=watch,
+    )  # fmt: skip
     t, moves = flow.t.numpy(), flow.observed["layer_moves"].numpy()
-    last = np.isfinite(t).sum(1) - 1
-    members = np.arange(len(chunk))
-
-    def end(curve: Tensor) -> np.ndarray:
-        return curve.numpy()[members, last]
-
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "kernel_change_end": ("member", end(flow.observed["kernel_change"])),
-            "weight_change_end": ("member", end(flow.weight_change)),
-            "t_half": ("member", flow.t1.numpy()),
-            "t_end": ("member", flow.t_end.numpy()),
-            "tries": ("member", flow.tries.numpy().astype("int64")),
-            "move_early": (("member", "layer"), _at(alpha_mf, t, moves)),
-            "move_end": (("member", "layer"), moves[members, last]),
-        },
-        coords=chunk.coords,
-        attrs={"data": task.source},
+    kept = ("status", "t_end", "tries")
+    return tables.of_flow(chunk, flow, kept, task.source).assign(
+        kernel_change_end=("member", flow.end("kernel_change").numpy()),
+        weight_change_end=("member", flow.end("weight_change").numpy()),
+        t_half=("member", flow.t1.numpy()),
+        move_early=(("member", "layer"), _at(alpha_mf, t, moves)),
+        move_end=(("member", "layer"), flow.end("layer_moves").numpy()),
     )
 
 
@@ -147,11 +120,12 @@ def _at(times: np.ndarray, t: np.ndarray, curves: np.ndarray) -> np.ndarray:
 
 def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core, from tries at laptop scale and operations of a try."""
-    settings, h, L = scale.settings, scale.settings["h"], int(member["L"])
+    settings, L = Digits.of(scale.settings), int(member["L"])
+    h = settings.need("h")
     tries = (2500.0 if member["net"] == "softplus" else 1200.0) * (1.0 + 1.0 / L)
-    tries *= 0.1 / settings["max_output_change"]
-    flop = 6.0 * settings["n_train"] * ((L - 1) * h * h + (settings["d"] + 1) * h)
-    elementwise = 5e-9 * settings["n_train"] * h * L
+    tries *= 0.1 / settings.max_output_change
+    flop = 6.0 * settings.n_train * ((L - 1) * h * h + (settings.d + 1) * h)
+    elementwise = 5e-9 * settings.n_train * h * L
     return tries * (1.2e-4 + 5e-5 * L + flop / 6e10 + elementwise)
 
 

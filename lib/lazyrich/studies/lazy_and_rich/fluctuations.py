@@ -7,7 +7,7 @@ F = alpha (f - f0). Their variance over initialisations falls as 1/h in both reg
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,17 +21,13 @@ from lazyrich.dynamics import hinge_path, momentum_flow
 from lazyrich.kernels import ntk
 from lazyrich.networks import FullyConnected
 from lazyrich.studies.lazy_and_rich import alpha_sweep
-from lazyrich.studies.lazy_and_rich.alpha_sweep import LAPTOP as SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import PAPER as PAPER_SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import by_regime, load_data, network
-from lazyrich.studies.tools import statistics
+from lazyrich.studies.lazy_and_rich.alpha_sweep import by_regime
+from lazyrich.studies.tools import digits, statistics, tables
+from lazyrich.studies.tools.digits import Digits, load_data, network, test_error
 
-LAPTOP_SETTINGS = {
-    **SWEEP.settings, "L": 2, "n_train": 100, "n_test": 3000, "n_kernel": 100,
-    "stop_loss": 0.02,
-}  # fmt: skip
+LAPTOP_SETTINGS = digits.SMALL
 
-PAPER_SETTINGS = {**PAPER_SWEEP.settings, "n_test": 10_000}
+PAPER_SETTINGS = replace(digits.PAPER, n_test=10_000)
 """One set of test points for trained nets and frozen kernels."""
 
 
@@ -119,33 +115,20 @@ FEATURE = sweeps.register(
 def measure_frozen(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """The lazy limit of the members of a chunk: exact hinge flow of the kernel at w0, on
     the first ``n`` examples if the grid has such an axis."""
-    settings = chunk.settings
-    task = load_data(settings)
-    n = int(chunk.shared("n")) if "n" in chunk.coords else settings["n_train"]
+    settings = chunk.typed(Digits)
+    task = load_data(settings, chunk.device)
+    n = settings.n or settings.n_train
     x, y = task.x_train[:n], task.y_train[:n]
     net = network(chunk.shared("h"), settings)
-    w = net.init(chunk.axis("seed").tolist())
+    w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
     flow = hinge_path(
-        ntk(net, w, x), y, ntk(net, w, task.x_test, x), stop_loss=settings["stop_loss"]
+        ntk(net, w, x), y, ntk(net, w, task.x_test, x), stop_loss=settings.stop_loss
     )
-    assert flow.F_test is not None
-    last = (~flow.t.isnan()).sum(1) - 1
-    F_test = flow.F_test[torch.arange(len(chunk)), last]
-    error = alpha_sweep.test_error(F_test, task.y_test)
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "t1": ("member", flow.t1.numpy()),
-            "t_end": ("member", flow.t_end.numpy()),
-            "events": ("member", flow.steps.numpy().astype("int64")),
-            "test_error": ("member", error.numpy()),
-            "F_test": (("member", "test_example"), F_test.numpy().astype("float32")),
-        },
-        coords=chunk.coords,
-        attrs={"data": task.source},
+    F_test = flow.end("F_test")
+    table = tables.of_flow(chunk, flow, ("status", "t1", "t_end", "steps"), task.source)
+    return table.rename(steps="events").assign(
+        test_error=("member", test_error(F_test, task.y_test.cpu()).numpy()),
+        F_test=(("member", "test_example"), F_test.numpy().astype("float32")),
     )
 
 
@@ -167,7 +150,7 @@ FROZEN = sweeps.register(
         measure=measure_frozen,
         chunk_axes=("seed",),
         cost=lambda member, scale: (
-            0.3 * (scale.settings["n_train"] / 300.0) ** 2.5
+            0.3 * (Digits.of(scale.settings).n_train / 300.0) ** 2.5
             * (1.0 + float(member["h"]) / 500.0)
         ),
         chunk_size={"cpu": 5, "cuda": 4},
@@ -186,14 +169,14 @@ FROZEN_BY_N = sweeps.register(
                     "n": (40, 100, 300), "h": (16, 32, 64, 128, 256, 512, 1024),
                     "seed": tuple(range(20)),
                 },
-                settings={**LAPTOP_SETTINGS, "n_train": 300, "n_test": 400},
+                settings=replace(digits.SMALL, n_train=300, n_test=400),
             ),
             "paper": sweeps.Scale(
                 grid={
                     "n": (100, 300, 1000), "h": (50, 100, 200, 400, 800, 1600),
                     "seed": tuple(range(26)),
                 },
-                settings={**PAPER_SWEEP.settings, "n_train": 1000, "n_test": 10_000},
+                settings=replace(digits.PAPER, n_train=1000, n_test=10_000),
             ),
         },
         measure=measure_frozen,
@@ -493,35 +476,25 @@ def slope_of_rms(squares: np.ndarray, widths: Sequence[int]) -> statistics.Slope
 
 def measure_threshold(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """How many margins of n patterns are still violated when training ends."""
-    settings, n, h = chunk.settings, int(chunk.shared("n")), int(chunk.shared("h"))
-    task = load_data(settings)
+    settings, h = chunk.typed(Digits), int(chunk.shared("h"))
+    task, n = load_data(settings, chunk.device), settings.need("n")
+    x, y = task.x_train[:n], task.y_train[:n]
     net = network(h, settings)
     flow = momentum_flow(
         net,
-        net.init(chunk.axis("seed").tolist()),
-        task.x_train[:n],
-        task.y_train[:n],
-        settings["alpha_mf"] / math.sqrt(h),
-        mu=settings["mu"],
-        max_steps=settings["max_steps"],
+        net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device),
+        x,
+        y,
+        settings.need("alpha_mf") / math.sqrt(h),
+        mu=settings.mu,
+        max_steps=settings.max_steps,
         checkpoint=checkpoint,
     )
-    last = (~flow.t.isnan()).sum(1) - 1
-    F = flow.F[torch.arange(len(chunk)), last]
-    violated = (F * task.y_train[:n] < 1.0 - 1e-9).double().mean(1)
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "violated": ("member", violated.numpy()),
-            "parameters": ("member", np.full(len(chunk), net.n_params)),
-            "loss_end": ("member", flow.loss_end.numpy()),
-            "steps": ("member", flow.steps.numpy().astype("int64")),
-        },
-        coords=chunk.coords,
-        attrs={"data": task.source},
+    violated = (flow.end("F") * y.cpu() < 1.0 - 1e-9).double().mean(1)
+    kept = ("status", "loss_end", "steps")
+    return tables.of_flow(chunk, flow, kept, task.source).assign(
+        violated=("member", violated.numpy()),
+        parameters=("member", np.full(len(chunk), net.n_params)),
     )
 
 
@@ -537,10 +510,10 @@ THRESHOLD = sweeps.register(
                     "h": (1, 2, 3, 4, 5, 6, 7, 8, 10),
                     "seed": tuple(range(6)),
                 },
-                settings={
-                    **LAPTOP_SETTINGS, "n_train": 200, "alpha_mf": 1.0, "mu": 30.0,
-                    "stop_loss": 0.0, "max_steps": 5000,
-                },
+                settings=replace(
+                    digits.SMALL, n_train=200, alpha_mf=1.0, mu=30.0, stop_loss=0.0,
+                    max_steps=5000,
+                ),
             ),
             "paper": sweeps.Scale(
                 grid={
@@ -548,15 +521,15 @@ THRESHOLD = sweeps.register(
                     "h": (3, 4, 6, 8, 12, 16, 24, 32, 48),
                     "seed": tuple(range(10)),
                 },
-                settings={
-                    **LAPTOP_SETTINGS, "n_train": 1600, "alpha_mf": 1.0, "mu": 30.0,
-                    "stop_loss": 0.0, "max_steps": 100_000,
-                },
+                settings=replace(
+                    digits.SMALL, n_train=1600, alpha_mf=1.0, mu=30.0, stop_loss=0.0,
+                    max_steps=100_000,
+                ),
             ),
         },
         measure=measure_threshold,
         chunk_axes=("seed",),
-        cost=lambda member, scale: 1.5e-4 * scale.settings["max_steps"],
+        cost=lambda member, scale: 1.5e-4 * Digits.of(scale.settings).max_steps,
         chunk_size={"cpu": 6, "cuda": 10},
     )
 )  # fmt: skip

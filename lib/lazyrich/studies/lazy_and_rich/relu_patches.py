@@ -9,7 +9,7 @@ number of crossings is proportional to 1/alpha, their sum falls as alpha^(-1/2).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from lazyrich import sweeps
 from lazyrich.kernels import kernel_distance, ntk
 from lazyrich.networks import FullyConnected
 from lazyrich.studies.lazy_and_rich import depth
+from lazyrich.studies.tools.digits import Digits
 from lazyrich.studies.tools.statistics import Slope, bootstrap, loglog_slope
 
 
@@ -174,7 +175,7 @@ LAPTOP = sweeps.Scale(
         ),
         "seed": (0, 1, 2),
     },
-    settings={**depth.LAPTOP.settings, "stop_loss": 0.02},
+    settings=replace(Digits.of(depth.LAPTOP.settings), stop_loss=0.02),
 )  # fmt: skip
 
 PAPER = sweeps.Scale(
@@ -184,7 +185,7 @@ PAPER = sweeps.Scale(
         "alpha_mf": tuple(float(f"{10 ** (k / 2):.6g}") for k in range(-6, 23)),
         "seed": (0, 1, 2),
     },
-    settings={**depth.PAPER.settings, "h": 800},
+    settings=replace(Digits.of(depth.PAPER.settings), h=800),
 )
 
 RELU = sweeps.register(
