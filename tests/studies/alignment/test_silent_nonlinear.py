@@ -11,17 +11,18 @@ from lazyrich.data import Dataset
 from lazyrich.networks import MLP
 from lazyrich.studies.alignment import anisotropy, silent_resnet
 from lazyrich.studies.alignment import silent_nonlinear as silent
+from lazyrich.studies.tools.curves import first_crossing
 
 TASK = anisotropy.power_law_task(30, 40, d=50, seed=3)
 
 
 def test_first_crossing_interpolates():
     t, curve = np.arange(4.0), np.array([0.0, 1.0, 0.5, 3.0])
-    assert silent.first_crossing(t, curve, 0.25) == 0.25
-    assert silent.first_crossing(t, curve, 2.0) == pytest.approx(2.6)
-    assert silent.first_crossing(t, curve, -1.0) == 0.0
+    assert first_crossing(t, curve, 0.25) == 0.25
+    assert first_crossing(t, curve, 2.0) == pytest.approx(2.6)
+    assert first_crossing(t, curve, -1.0) == 0.0
     with pytest.raises(ValueError, match="not reached"):
-        silent.first_crossing(t, curve, 4.0)
+        first_crossing(t, curve, 4.0)
 
 
 def test_partial_whitening_raises_the_spectrum_to_a_power():

@@ -1,5 +1,7 @@
 """The measuring functions of the separation and of kernels as classifiers, made small."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -55,7 +57,10 @@ def test_adam_puts_the_best_epoch_back() -> None:
 def test_spiked_target_depends_on_the_signal_alone() -> None:
     task = {
         r: spiked.spiked_task(
-            r, {"d": 20, "d0": 4, "n_train": 50, "n_check": 10, "n_test": 10}
+            r,
+            dataclasses.replace(
+                spiked.SETTINGS["laptop"], d=20, d0=4, n_train=50, n_check=10, n_test=10
+            ),
         )
         for r in (1.0, 3.0)
     }

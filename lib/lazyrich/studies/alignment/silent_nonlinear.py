@@ -20,6 +20,7 @@ from lazyrich.core.pullback import pullback
 from lazyrich.data import Dataset, principal_components
 from lazyrich.kernels import alignment, kernel_predict, ntk
 from lazyrich.networks import MLP
+from lazyrich.studies.tools.curves import first_crossing
 
 Params = dict[str, Tensor]
 F64 = torch.float64
@@ -96,22 +97,6 @@ class Run:
     def correlation(self, kernel: str) -> float:
         """Pearson's r of the same."""
         return float(np.corrcoef(self.f_test, getattr(self, kernel))[0, 1])
-
-
-def first_crossing(t: np.ndarray, curve: np.ndarray, level: float) -> float:
-    """First time at which ``curve`` reaches ``level`` from below, by interpolation.
-
-    Raises:
-        ValueError: it never does.
-    """
-    above = curve >= level
-    if not above.any():
-        raise ValueError(f"level {level:.3g} is not reached, the curve ends below")
-    k = int(above.argmax())
-    if k == 0:
-        return float(t[0])
-    share = (level - curve[k - 1]) / (curve[k] - curve[k - 1])
-    return float(t[k - 1] + share * (t[k] - t[k - 1]))
 
 
 def r_squared(f: np.ndarray, predicted: np.ndarray) -> float:

@@ -14,7 +14,8 @@ from torch.nn import functional
 from lazyrich.core import check
 from lazyrich.data import Dataset, principal_components
 from lazyrich.networks import WideResNet
-from lazyrich.studies.alignment.silent_nonlinear import Run, first_crossing, train
+from lazyrich.studies.alignment.silent_nonlinear import Run, train
+from lazyrich.studies.tools.curves import first_crossing
 
 
 @dataclass(frozen=True)

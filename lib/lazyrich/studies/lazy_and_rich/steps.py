@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lazyrich.core.pullback import member
 from lazyrich.dynamics import (
     StepRule,
     Trajectory,
@@ -121,7 +122,7 @@ def solve(
     else:
         raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}")
     cpu = time.process_time() - start
-    end = {name: value[0] for name, value in flow.w.items()}
+    end = member(flow.w, 0)
     change = kernel_distance(ntk(net, end, x_kernel), ntk(net, w, x_kernel))
     return Solved(
         scheme, tolerance, float(flow.t1), float(flow.time_to(0.1)), float(change),

@@ -1,4 +1,8 @@
-"""What is read off a curve: when it first reaches a level."""
+"""What is read off a curve: when it first reaches a level.
+
+``first_time`` is for curves that are smooth and well sampled, ``first_crossing`` for curves
+with kinks or noise, on which a cubic would swing.
+"""
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -28,3 +32,19 @@ def first_time(t: np.ndarray, values: np.ndarray, level: float) -> float:
     near = slice(max(k - 2, 0), k + 4)
     curve = PchipInterpolator(t[near], above[near])
     return float(brentq(lambda u: float(curve(u)), t[k], t[k + 1], xtol=1e-14))  # type: ignore
+
+
+def first_crossing(t: np.ndarray, curve: np.ndarray, level: float) -> float:
+    """First time at which ``curve`` reaches ``level`` from below, by interpolation.
+
+    Raises:
+        ValueError: it never does.
+    """
+    above = curve >= level
+    if not above.any():
+        raise ValueError(f"level {level:.3g} is not reached, the curve ends below")
+    k = int(above.argmax())
+    if k == 0:
+        return float(t[0])
+    share = (level - curve[k - 1]) / (curve[k] - curve[k - 1])
+    return float(t[k - 1] + share * (t[k] - t[k - 1]))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lazyrich import data
+from lazyrich import data, sweeps
 from lazyrich.core import rng
 from lazyrich.kernels import feature_kernels, relu_ntk
 from lazyrich.studies.tools import adam
@@ -22,21 +22,53 @@ from lazyrich.studies.tools import adam
 RIDGES = (1e-3, 1e-2, 1e-1)
 """Candidates, relative to the mean of the kernel's diagonal."""
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "laptop": {
-        "d": 100, "d0": 5, "n_train": 3000, "n_check": 500, "n_test": 2000, "h": 256,
-        "epochs": 60, "ratios": (1.0, 2.0, 4.0), "seeds": (0, 1, 2),
-        "images": 3000, "images_check": 500, "images_test": 2000, "image_h": 512,
-        "image_epochs": 12, "noise": (0.0, 1.0, 2.0, 3.0),
-    },
-    "paper": {
-        "d": 1000, "d0": 10, "n_train": 100_000, "n_check": 5000, "n_test": 10_000,
-        "h": 1024, "epochs": 100, "ratios": (1.0, 1.5, 2.0, 4.0), "seeds": range(10),
-        "images": 54_000, "images_check": 6000, "images_test": 10_000, "image_h": 4096,
-        "image_epochs": 30, "noise": (0.0, 1.0, 2.0, 3.0),
-    },
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes(sweeps.Settings):
+    """Sizes at one scale; ``*_check`` examples choose ridge and epoch.
+
+    Attributes:
+        d, d0: dimensions of spiked covariates, and of their signal.
+        n_train, n_check, n_test: examples of them.
+        h, epochs: width and training of nets on them.
+        ratios: of the signal's to the noise's size.
+        seeds: of everything.
+        images, images_check, images_test: how many of these.
+        image_h, image_epochs: width and training of nets on images.
+        noise: sizes of the noise on images.
+    """
+
+    d: int
+    d0: int
+    n_train: int
+    n_check: int
+    n_test: int
+    h: int
+    epochs: int
+    ratios: Sequence[float]
+    seeds: Sequence[int]
+    images: int
+    images_check: int
+    images_test: int
+    image_h: int
+    image_epochs: int
+    noise: Sequence[float]
+
+
+SETTINGS = {
+    "laptop": Sizes(
+        d=100, d0=5, n_train=3000, n_check=500, n_test=2000, h=256, epochs=60,
+        ratios=(1.0, 2.0, 4.0), seeds=(0, 1, 2), images=3000, images_check=500,
+        images_test=2000, image_h=512, image_epochs=12, noise=(0.0, 1.0, 2.0, 3.0),
+    ),
+    "paper": Sizes(
+        d=1000, d0=10, n_train=100_000, n_check=5000, n_test=10_000, h=1024,
+        epochs=100, ratios=(1.0, 1.5, 2.0, 4.0), seeds=range(10), images=54_000,
+        images_check=6000, images_test=10_000, image_h=4096, image_epochs=30,
+        noise=(0.0, 1.0, 2.0, 3.0),
+    ),
 }  # fmt: skip
-"""Sizes by scale; ``*_check`` examples choose ridge and epoch."""
+"""Sizes by scale."""
 
 
 def covariance_errors(
@@ -94,12 +126,13 @@ def spiked_task(
 
     Args:
         r: ratio of the signal's to the noise's size, coordinate by coordinate.
-        settings: ``d``, ``d0``, ``n_train``, ``n_check``, ``n_test``.
+        settings: ``Sizes``, or a mapping of its fields.
         seed: of inputs and target.
         radius: of the noise instead of sqrt(d - d0).
     """
-    d, d0 = settings["d"], settings["d0"]
-    sizes = [settings["n_train"], settings["n_check"], settings["n_test"]]
+    chosen = Sizes.of(settings)
+    d, d0 = chosen.d, chosen.d0
+    sizes = [chosen.n_train, chosen.n_check, chosen.n_test]
     x, basis = data.spiked(sum(sizes), d, seed, d_signal=d0, signal_to_noise=r)
     y = polynomial_target(d0, seed)(x @ basis / r)
     y = (y - y.mean()) / y.std()
@@ -180,14 +213,15 @@ def net_error(task: Task, h: int, epochs: int, seed: int = 0) -> float:
 
 def errors_against_ratio(settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """``kernel`` and ``net``: normalised test errors, (ratios, seeds)."""
+    sizes = Sizes.of(settings)
     found: dict[str, list] = {"kernel": [], "net": []}
-    for r in settings["ratios"]:
-        tasks = [spiked_task(r, settings, seed) for seed in settings["seeds"]]
+    for r in sizes.ratios:
+        tasks = [spiked_task(r, sizes, seed) for seed in sizes.seeds]
         found["kernel"].append([ntk_error(task) for task in tasks])
         found["net"].append(
             [
-                net_error(task, settings["h"], settings["epochs"], seed)
-                for task, seed in zip(tasks, settings["seeds"], strict=True)
+                net_error(task, sizes.h, sizes.epochs, seed)
+                for task, seed in zip(tasks, sizes.seeds, strict=True)
             ]
         )
     return {name: np.array(values) for name, values in found.items()}
@@ -198,7 +232,7 @@ def radius_comparison(
 ) -> dict[str, np.ndarray]:
     """Errors of kernel ridge regression with the noise radius sqrt(d - d0) (``corrected``)
     and with sqrt(d0) (``printed``): (ratios, seeds)."""
-    d0 = settings["d0"]
+    d0 = Sizes.of(settings).d0
     return {
         name: np.array(
             [
@@ -224,7 +258,7 @@ def image_task(
 
     Args:
         name: of the data set.
-        settings: ``images``, ``images_check``, ``images_test``.
+        settings: ``Sizes``, or a mapping of its fields.
         seed: of the choice of images and of the noise.
         noise: size of the noise in root mean square pixels, on all images.
         cut: frequencies that the noise spares, along each axis.
@@ -234,7 +268,8 @@ def image_task(
     Raises:
         MissingData: the set is not on this machine.
     """
-    sizes = [settings["images"], settings["images_check"], settings["images_test"]]
+    chosen = Sizes.of(settings)
+    sizes = [chosen.images, chosen.images_check, chosen.images_test]
     found = data.load(
         name, sizes[0] + sizes[1], sizes[2], seed, labels="class", source=source
     )
@@ -288,14 +323,15 @@ def errors_against_noise(
 ) -> dict[str, np.ndarray]:
     """``net``, ``ntk``, ``rf``: test errors, (noise levels, seeds); the same noisy images
     for all three."""
+    sizes = Sizes.of(settings)
     found: dict[str, list[list[float]]] = {"net": [], "ntk": [], "rf": []}
-    for noise in settings["noise"]:
+    for noise in sizes.noise:
         rows: dict[str, list[float]] = {method: [] for method in found}
-        for seed in settings["seeds"]:
-            task = image_task(name, settings, seed, noise=noise, source=source)
+        for seed in sizes.seeds:
+            task = image_task(name, sizes, seed, noise=noise, source=source)
             errors = image_kernel_errors(task)
             errors["net"] = image_net_error(
-                task, settings["image_h"], settings["image_epochs"], seed
+                task, sizes.image_h, sizes.image_epochs, seed
             )
             for method, value in errors.items():
                 rows[method].append(value)
