@@ -41,9 +41,8 @@ def check(
         AssertionError: which part is wrong, and by how much.
         TypeError, ValueError: arguments that are no network, points or parameters.
 
-    >>> import torch
-    >>> from lazyrich import networks
-    >>> networks.check(networks.MLP((3, 8, 1), "tanh"), torch.ones(2, 3).double())
+    >>> x = torch.randn(5, 3, dtype=torch.float64)
+    >>> networks.check(networks.MLP((3, 8, 1), "tanh"), x)  # nothing is wrong
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
