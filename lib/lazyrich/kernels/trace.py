@@ -50,7 +50,7 @@ def trace_ntk(
         ValueError: parameters in other layers, a layer used more than once, a linear
             layer with more than one position, or outputs that are not there.
 
-    >>> module = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> module = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 2))
     >>> kernels.trace_ntk(module, torch.ones(4, 3)).shape
     torch.Size([4, 4])
     """

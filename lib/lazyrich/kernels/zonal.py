@@ -53,7 +53,7 @@ def harmonics(d: int, degrees: int) -> np.ndarray:
 
 
 def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
-    """P_0 ... P_degrees at t, with P_k(1) = 1: shape (degrees + 1, *t.shape).
+    """P_0 ... P_degrees at t, with P_k(1) = 1: shape (degrees + 1, ...).
 
     Orthogonal for the law of one coordinate of a uniform point on the sphere of R^d,
     with mean square 1 / N_k.
