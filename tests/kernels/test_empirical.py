@@ -119,8 +119,11 @@ def test_bad_input():
     w, x = net.init(0), points(3, 3)
     with pytest.raises(TypeError, match="x must be a torch.Tensor"):
         ntk(net, w, x.numpy())
-    with pytest.raises(ValueError, match="y must have dtype torch.float64"):
+    with pytest.raises(ValueError, match="x2 must have dtype torch.float64"):
         ntk(net, w, x, x.float())
+    for second in (x[:, 0], x[:, :2]):  # targets in the place of inputs are such a slip
+        with pytest.raises(ValueError, match=r"x2 must hold points of shape \(3,\)"):
+            ntk(net, w, x, second)
     with pytest.raises(ValueError, match="x must be finite"):
         ntk(net, w, x * math.nan)
     with pytest.raises(ValueError, match="x must hold at least one point"):

@@ -1,6 +1,6 @@
 """Which chapter measures a claim, and what the measurement has to satisfy.
 
-``checks/<paper>.yaml`` lies over the ledger: one entry a claim that has a chapter.
+``checks/<paper>.yaml`` lies over the ledger: one entry a claim that has a chapter::
 
     geiger-eq9-kernel-exponent-L5:
       chapter: alpha_sweep                 # page of the book, by its slug

@@ -22,8 +22,13 @@ def pullback(
     networks that know how to; ``pull`` is then valid until the next call.
     """
     own = getattr(net, "pullback", None)
-    if own is not None:
-        return own(w, x, work)
+    return by_vjp(net, w, x) if own is None else own(w, x, work)
+
+
+def by_vjp(
+    net: Callable[..., Tensor], w: Mapping[str, Tensor], x: Tensor
+) -> tuple[Tensor, Callable[..., Params]]:
+    """``pullback`` of any callable ``f(w, x)``, through ``torch.func.vjp``."""
     f, vjp, *_ = torch.func.vjp(lambda params: net(params, x), dict(w))
 
     def pull(g: Tensor, out: Params | None = None) -> Params:

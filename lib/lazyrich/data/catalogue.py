@@ -169,7 +169,11 @@ def _is_installed(source: str) -> bool:
 
 
 def sources() -> dict[str, str]:
-    """Every set, and where it is on this machine or how to get it."""
+    """Every set, and where it is on this machine or how to get it.
+
+    >>> "digits" in data.sources()
+    True
+    """
     told = {}
     for name in CATALOGUE:
         have = present(name)
@@ -337,6 +341,10 @@ def fetch(
     Raises:
         ValueError: the set is not one that is fetched, or a file has a wrong checksum.
         OSError: a server cannot be reached; a second call goes on where it broke off.
+
+    >>> data.fetch("digits")
+    Traceback (most recent call last):
+    ValueError: digits is not fetched; ...
     """
     entry = find(name)
     if not entry.remotes:
@@ -360,6 +368,9 @@ def load_text(
     Raises:
         ValueError: unknown name, malformed file, wrong checksum.
         MissingData: the corpus is not there.
+
+    >>> data.load_text("wikipedia", length=4)
+    'anar'
     """
     check.one_of("name", name, TEXTS)
     if length is not None:

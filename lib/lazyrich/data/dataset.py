@@ -116,6 +116,10 @@ def load(
             a file with a wrong checksum.
         MissingData: the set is not on this machine; the message holds the command that
             gets it.
+
+    >>> digits = data.load("digits", 100, 50)
+    >>> digits.x_train.shape, digits.y_train.unique()
+    (torch.Size([100, 64]), tensor([-1.,  1.], dtype=torch.float64))
     """
     check.positive_int("n_train", n_train)
     check.positive_int("n_test", n_test, least=0)

@@ -26,6 +26,11 @@ def stereographic(x: Tensor) -> Tensor:
 
     Raises:
         TypeError, ValueError: no floating-point matrix, or values that are not finite.
+
+    >>> x = torch.tensor([[0.0, 0.5]], dtype=torch.float64)
+    >>> p = data.stereographic(x)
+    >>> p.shape, float(p.norm())
+    (torch.Size([1, 3]), 1.0)
     """
     check.tensor("x", x, ndim=2)
     square = x.square().sum(1, keepdim=True)
@@ -41,6 +46,10 @@ def inverse_stereographic(p: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: no floating-point matrix of two columns at least, values
             that are not finite, rows that are not of unit length, or the north pole.
+
+    >>> x = torch.tensor([[0.0, 0.5]], dtype=torch.float64)
+    >>> torch.allclose(data.inverse_stereographic(data.stereographic(x)), x)
+    True
     """
     check.tensor("p", p, ndim=2)
     if p.shape[1] < 2:

@@ -23,6 +23,11 @@ def low_frequency(x: Tensor, cut: int) -> Tensor:
 
     Raises:
         ValueError: images that are not square, or a cut that is not between 1 and side.
+
+    >>> x = data.gaussian(3, 64)  # images of 8 by 8
+    >>> low = data.low_frequency(x, cut=3)
+    >>> low.shape, torch.allclose(data.low_frequency(low, cut=5), low)
+    (torch.Size([3, 64]), True)
     """
     side = _side(x, cut)
     coefficients = np.asarray(fft.dctn(_grid(x, side), axes=(1, 2), norm="ortho"))
@@ -46,6 +51,11 @@ def high_frequency_noise(x: Tensor, cut: int, size: float, seed: int = 0) -> Ten
 
     Raises:
         ValueError: images that are not square, a cut out of range, a negative size.
+
+    >>> x = data.gaussian(3, 64)  # images of 8 by 8
+    >>> noise = data.high_frequency_noise(x, cut=2, size=0.5)
+    >>> bool(data.low_frequency(noise, 2).abs().max() < 1e-12)
+    True
     """
     _side(x, cut)
     check.real("size", size, least=0.0)
@@ -60,6 +70,10 @@ def low_frequency_energy(x: Tensor, cut: int) -> float:
     """Share of the energy of the images in their ``cut`` x ``cut`` lowest frequencies.
 
     Take the mean image off first, which otherwise holds most of the energy.
+
+    >>> flat = torch.ones(1, 64, dtype=torch.float64)
+    >>> print(f"{data.low_frequency_energy(flat, cut=1):.6f}")
+    1.000000
     """
     return float(low_frequency(x, cut).square().sum() / x.square().sum())
 

@@ -22,6 +22,10 @@ def gaussian(
 
     Raises:
         ValueError: sizes are not positive, or `variances` does not match.
+
+    >>> x = data.gaussian(4, 3, seed=1)
+    >>> x.shape, torch.equal(x[:2], data.gaussian(2, 3, seed=1))
+    (torch.Size([4, 3]), True)
     """
     x = _normal("data/gaussian", n, d, seed)
     if variances is None:
@@ -37,6 +41,10 @@ def sphere(n: int, d: int, seed: int = 0, *, radius: float | None = None) -> Ten
 
     Raises:
         ValueError: sizes or radius are not positive.
+
+    >>> x = data.sphere(5, 4)
+    >>> print(x.norm(dim=1))
+    tensor([2.0000, 2.0000, 2.0000, 2.0000, 2.0000], dtype=torch.float64)
     """
     r = math.sqrt(d) if radius is None else check.real("radius", radius, above=0.0)
     x = _normal("data/sphere", n, d, seed)
@@ -58,6 +66,10 @@ def spiked(
 
     Raises:
         ValueError: ``d_signal`` is not between 1 and d - 1, or a size is not positive.
+
+    >>> x, basis = data.spiked(6, 5, d_signal=2, signal_to_noise=3.0)
+    >>> x.shape, basis.shape
+    (torch.Size([6, 5]), torch.Size([5, 2]))
     """
     check.positive_int("d_signal", d_signal)
     if d_signal >= d:
@@ -84,6 +96,10 @@ def whiten(x: Tensor, whitening: float = 1.0) -> Tensor:
     All directions of the centred inputs are kept whose singular value is above 1e-3 of
     the largest; the result, shape (n, rank), is in coordinates of the principal basis.
     See `transform.principal_components`.
+
+    >>> x = data.whiten(data.gaussian(50, 2) * torch.tensor([1.0, 9.0]))
+    >>> torch.allclose(x.mT @ x / 50, torch.eye(2, dtype=x.dtype))
+    True
     """
     return principal_components(x, "all", whitening)(x)
 
@@ -93,6 +109,10 @@ def linear_teacher(d: int, seed: int = 0, *, strength: float = 1.0) -> Tensor:
 
     Raises:
         ValueError: sizes or strength are not positive.
+
+    >>> teacher = data.linear_teacher(3)
+    >>> teacher.shape
+    torch.Size([3])
     """
     check.real("strength", strength, above=0.0)
     beta = _normal("data/teacher", 1, d, seed)[0]
@@ -108,6 +128,10 @@ def neuron_teacher(
 
     Raises:
         ValueError: `d` is not positive.
+
+    >>> teacher = data.neuron_teacher(3)
+    >>> teacher(data.gaussian(5, 3)).shape
+    torch.Size([5])
     """
     w = linear_teacher(d, seed)
     return lambda x: activation(x @ w.to(x))
@@ -138,6 +162,10 @@ def teacher_task(
     Raises:
         ValueError: an argument out of its range, or a teacher that does not give one
             number an input.
+
+    >>> task = data.teacher_task(20, 10, 3)
+    >>> task.x_train.shape, task.y_test.shape
+    (torch.Size([20, 3]), torch.Size([10]))
     """
     check.positive_int("n_test", n_test, least=0)
     check.real("noise", noise, least=0.0)

@@ -89,6 +89,11 @@ def principal_components(
     Raises:
         ValueError: more components than directions in the inputs, or `whitening` out of
             range.
+
+    >>> x = data.gaussian(100, 5)
+    >>> principal = data.principal_components(x, 2, whitening=1.0)
+    >>> principal(x).shape, principal.basis.shape
+    (torch.Size([100, 2]), torch.Size([2, 5]))
     """
     check.tensor("fit", fit, ndim=2)
     check.real("whitening", whitening, least=0.0, most=1.0)

@@ -1,4 +1,9 @@
-"""Tangent kernels, empirical and infinitely wide, and what one does with a kernel."""
+"""Tangent kernels, empirical and infinitely wide, and what one does with a kernel.
+
+Tensors come in and tensors go out, but for the features on the sphere (``zonal_expansion``
+and what it leads to): they rest on SciPy's special functions, are NumPy arrays of float64,
+and no derivative flows through them. A second set of inputs is always called ``x2``.
+"""
 
 from lazyrich.kernels.compare import (
     alignment,

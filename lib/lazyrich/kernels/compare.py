@@ -22,6 +22,10 @@ def alignment(K: Tensor, y: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: shapes that do not fit, values that are not finite, or a
             kernel or target that is exactly zero.
+
+    >>> y = torch.tensor([1.0, -1.0, 1.0])
+    >>> kernels.alignment(torch.outer(y, y), y), kernels.alignment(torch.eye(3), y)
+    (tensor(1.), tensor(0.5774))
     """
     check.tensor("y", y, ndim=1)
     _check_kernel("K", K, len(y), like=y)
@@ -39,6 +43,9 @@ def kernel_distance(K: Tensor, K0: Tensor) -> Tensor:
 
     Raises:
         TypeError, ValueError: other shapes, values not finite, or K0 = 0.
+
+    >>> kernels.kernel_distance(1.5 * torch.eye(3), torch.eye(3))
+    tensor(0.5000)
     """
     check.tensor("K0", K0)
     if K0.ndim < 2:
@@ -64,6 +71,9 @@ def effective_rank(A: Tensor) -> Tensor:
         TypeError, ValueError: fewer than two axes, values not finite, or A = 0.
 
     Source: Roy and Vetterli (2007), as used by samarin2020, Sec. 3.2.
+
+    >>> kernels.effective_rank(torch.eye(3)), kernels.effective_rank(torch.ones(3, 3))
+    (tensor(3.), tensor(1.0000))
     """
     check.tensor("A", A)
     if A.ndim < 2:
@@ -83,6 +93,12 @@ def kernel_change(
 
     ``kernel_change(x)(net, w0)`` remembers Theta(w0, x, x) and returns a function that
     gives ``kernel_distance`` of Theta(w, x, x) from it.
+
+    >>> net = networks.FullyConnected(d=2, h=8, L=2)
+    >>> w, x = net.init(0), torch.eye(2, dtype=torch.float64)
+    >>> change = kernels.kernel_change(x)(net, w)
+    >>> print(float(change(w)))
+    0.0
     """
     check.tensor("x", x)
 

@@ -23,18 +23,18 @@ def ntk(
     net: Callable[[Params, Tensor], Tensor],
     w: Params,
     x: Tensor,
-    y: Tensor | None = None,
+    x2: Tensor | None = None,
     *,
     memory: float = 1e9,
 ) -> Tensor:
-    """The tangent kernel Theta(w, x, y) of ``net`` at ``w`` (geiger2020, Eq. 1).
+    """The tangent kernel Theta(w, x, x2) of ``net`` at ``w`` (geiger2020, Eq. 1).
 
     Args:
         net: a network of ``lazyrich.networks`` or any callable ``f(w, x)`` that maps
             (n, ...) inputs to (n,) or (n, c) outputs, example by example.
         w: its weights; with a leading member axis if ``net`` is one of ours.
         x: inputs, first axis n.
-        y: second set of inputs, first axis m; ``None`` means ``x``, and then only the
+        x2: second set of inputs, first axis m; ``None`` means ``x``, and then only the
             upper triangle of tiles is computed.
         memory: bytes that the generic route may spend on Jacobians.
 
@@ -44,7 +44,18 @@ def ntk(
 
     Raises:
         TypeError, ValueError: inputs that are not floating-point tensors, empty, of
-            another dtype or device than ``w``, or not finite.
+            another dtype or device than ``w``, not finite, or two sets of points of
+            different shapes.
+
+    >>> net = networks.FullyConnected(d=3, h=50, L=2)
+    >>> w, x = net.init(seed=0), torch.eye(3, dtype=torch.float64)
+    >>> kernels.ntk(net, w, x).shape, kernels.ntk(net, w, x, x[:2]).shape
+    (torch.Size([3, 3]), torch.Size([3, 2]))
+    >>> linear = lambda w, x: x @ w["v"]
+    >>> print(kernels.ntk(linear, {"v": torch.ones(3)}, 2 * torch.eye(3)))
+    tensor([[4., 0., 0.],
+            [0., 4., 0.],
+            [0., 0., 4.]])
     """
     if not callable(net):
         raise TypeError(f"net must be callable as net(w, x), got {type(net).__name__}")
@@ -52,7 +63,7 @@ def ntk(
         raise TypeError(f"w must be a non-empty dict of tensors, got {w!r:.60}")
     first = next(iter(w.values()))
     check.real("memory", memory, above=0.0)
-    for name, points in (("x", x), ("y", y)):
+    for name, points in (("x", x), ("x2", x2)):
         if points is not None:
             check.tensor(name, points, like=first)
             if points.ndim < 1 or points.shape[0] == 0:
@@ -60,21 +71,26 @@ def ntk(
                     f"{name} must hold at least one point, "
                     f"got shape {tuple(points.shape)}"
                 )
+    if x2 is not None and x2.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"x2 must hold points of shape {tuple(x.shape[1:])} as x does, "
+            f"got shape {tuple(x2.shape)}"
+        )
     with torch.no_grad():
         if not hasattr(net, "tangent_factors"):
-            return _generic(net, w, x, y, memory)
+            return _generic(net, w, x, x2, memory)
         members = net.check_params(w)
         if members is None:
-            return _layerwise(net, w, x, y)
+            return _layerwise(net, w, x, x2)
         kernels = [
-            _layerwise(net, {k: v[e] for k, v in w.items()}, x, y)
+            _layerwise(net, {k: v[e] for k, v in w.items()}, x, x2)
             for e in range(members)
         ]
         return torch.stack(kernels)
 
 
-def _layerwise(net: Any, w: Params, x: Tensor, y: Tensor | None) -> Tensor:
-    columns = None if y is None else net.tangent_factors(w, y)
+def _layerwise(net: Any, w: Params, x: Tensor, x2: Tensor | None) -> Tensor:
+    columns = None if x2 is None else net.tangent_factors(w, x2)
     return layerwise_gram(net.tangent_factors(w, x), columns, net.c)
 
 
@@ -82,7 +98,7 @@ def _generic(
     net: Callable[[Params, Tensor], Tensor],
     w: Params,
     x: Tensor,
-    y: Tensor | None,
+    x2: Tensor | None,
     memory: float,
 ) -> Tensor:
     """Contract per-example Jacobians, block by block, and parameter by parameter where
@@ -108,7 +124,7 @@ def _generic(
         )({name: w[name] for name in names}, points)
         return torch.cat([jac[k].reshape(len(points), c, -1) for k in names], -1)
 
-    others = x if y is None else y
+    others = x if x2 is None else x2
     theta = x.new_zeros(len(x), len(others), c, c)
     bytes_each = {
         name: max(c * value.numel() * value.element_size(), 1)
@@ -118,7 +134,7 @@ def _generic(
     together = (len(x) + len(others)) * 2 * sum(bytes_each.values()) <= memory
     for names in [list(w)] if together else [[name] for name in w]:
         block = max(1, int(memory / (2 * sum(bytes_each[name] for name in names))))
-        if y is None and block >= len(x):  # one Jacobian serves rows and columns
+        if x2 is None and block >= len(x):  # one Jacobian serves rows and columns
             jac = jacobian(x, names)
             theta += torch.einsum("nap,mbp->nmab", jac, jac)
             continue

@@ -27,6 +27,10 @@ def random_features(x: Tensor, w: Tensor, phi: Pointwise = torch.relu) -> Tensor
 
     Raises:
         TypeError, ValueError: x or w is no matrix, or they do not fit.
+
+    >>> x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [-1.0, 0.0]])
+    >>> kernels.random_features(x, w)
+    tensor([[1.4142, 0.0000]])
     """
     _check(x, w)
     return phi(x @ w.mT) / math.sqrt(len(w))
@@ -42,6 +46,10 @@ def tangent_features(x: Tensor, w: Tensor, slope: Pointwise | None = None) -> Te
 
     Raises:
         TypeError, ValueError: x or w is no matrix, or they do not fit.
+
+    >>> x, w = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0], [-1.0, 0.0]])
+    >>> kernels.tangent_features(x, w)
+    tensor([[0.7071, 2.1213, 0.0000, 0.0000]])
     """
     _check(x, w)
     u = x @ w.mT
@@ -49,7 +57,7 @@ def tangent_features(x: Tensor, w: Tensor, slope: Pointwise | None = None) -> Te
     return (gate[:, :, None] * x[:, None, :]).flatten(1) / math.sqrt(len(w))
 
 
-def feature_kernels(x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def feature_kernels(x: Tensor, x2: Tensor | None = None) -> tuple[Tensor, Tensor]:
     r"""Kernels of both classes for infinitely many ReLU features with w ~ N(0, I).
 
     With phi the angle between x and x' these are the arc-cosine kernels [cho2009]
@@ -62,15 +70,19 @@ def feature_kernels(x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]
 
     Args:
         x: inputs (n, d).
-        y: second set (m, d); ``None`` means ``x``.
+        x2: second set (m, d); ``None`` means ``x``.
 
     Returns:
         k_RF and k_NT, (n, m) each.
 
     Raises:
         TypeError, ValueError: as ``relu_ntk``.
+
+    >>> random, tangent = kernels.feature_kernels(torch.eye(2))
+    >>> random[0, 0], tangent[0, 0]
+    (tensor(0.5000), tensor(0.5000))
     """
-    sigma, theta = relu_ntk(x, y, depth=2)
+    sigma, theta = relu_ntk(x, x2, depth=2)
     d = x.shape[-1]
     return d * sigma, d * (theta - sigma)
 

@@ -47,6 +47,13 @@ def kernel_predict(
         TypeError, ValueError: shapes that do not fit, values that are not finite, a
             kernel that is not symmetric, negative time or ridge, an unknown method, or
             one that does not apply: Cholesky at a finite time or of a singular kernel.
+
+    >>> k = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> y = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    >>> print(kernels.kernel_predict(k, k, y))
+    tensor([ 1., -1.], dtype=torch.float64)
+    >>> print(kernels.kernel_predict(k, k, y, t=2.0))  # 1 - exp(-2), -(1 - exp(-1))
+    tensor([ 0.8647, -0.6321], dtype=torch.float64)
     """
     check.tensor("k_train", k_train, ndim=2)
     n = k_train.shape[0]

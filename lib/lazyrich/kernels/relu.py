@@ -236,6 +236,11 @@ def relu_ntk_correlation(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Ten
         Exceptions are nearly opposite inputs: the kernel changes sign near them at
         depths 1 and 2, and there the rounding of rho_0 alone moves it by the square
         root of a rounding.
+
+    >>> gap = torch.tensor([0.0, 1.0], dtype=torch.float64)  # equal, orthogonal inputs
+    >>> one_minus_rho, y = kernels.relu_ntk_correlation(gap, depth=2)
+    >>> print(y)
+    tensor([1.0000, 0.1592], dtype=torch.float64)
     """
     check.tensor("one_minus_rho", one_minus_rho)
     depth = check.positive_int("depth", depth)
@@ -307,26 +312,26 @@ class _Inputs:
         return h
 
 
-def _prepared(x: Tensor, y: Tensor) -> tuple[_Inputs, _Inputs]:
+def _prepared(x: Tensor, x2: Tensor) -> tuple[_Inputs, _Inputs]:
     """Both input sets, scaled to unit length unless they share a length already.
 
     Inputs of equal length stay as they are: dividing would round away digits of the
     distance of close ones.
     """
-    nx, ny = (torch.linalg.vector_norm(v, dim=1) for v in (x, y))
-    both = torch.cat([nx, ny])
+    nx, n2 = (torch.linalg.vector_norm(v, dim=1) for v in (x, x2))
+    both = torch.cat([nx, n2])
     both = both[both > 0]
     if both.numel() and float(both.max()) <= (1 + 1e-8) * float(both.min()):
-        return _Inputs(x, nx), _Inputs(y, ny)
-    scaled = [v / n.where(n > 0, 1)[:, None] for v, n in ((x, nx), (y, ny))]
+        return _Inputs(x, nx), _Inputs(x2, n2)
+    scaled = [v / n.where(n > 0, 1)[:, None] for v, n in ((x, nx), (x2, n2))]
     ones = [torch.linalg.vector_norm(v, dim=1) for v in scaled]
     return _Inputs(scaled[0], ones[0]), _Inputs(scaled[1], ones[1])
 
 
 def _with_bias(
-    h: Tensor, qx: Tensor, qy: Tensor, depth: int, bias: float, mask: Tensor | None
+    h: Tensor, qx: Tensor, q2: Tensor, depth: int, bias: float, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Sigma and Theta of a tile of pairs with variances ``qx`` (rows) and ``qy``."""
+    """Sigma and Theta of a tile of pairs with variances ``qx`` (rows) and ``q2``."""
 
     def pairs(table: Tensor) -> Tensor:
         return table.flatten() if mask is None else table[mask]
@@ -334,16 +339,16 @@ def _with_bias(
     square = bias * bias
     # A bias halves what rounding has left at every layer: no need to compensate.
     angles = _Angles(h, compensated=False)
-    sigma = pairs(torch.outer(qx.sqrt(), qy.sqrt())).mul_(1 - 2 * h)
+    sigma = pairs(torch.outer(qx.sqrt(), q2.sqrt())).mul_(1 - 2 * h)
     theta = sigma.clone()
     for layer in range(1, depth):
         # After one layer no correlation is negative.
         angles.advance(_degree(math.pi if layer == 1 else math.pi / 2))
-        root_x, root_y = (qx / 2).sqrt(), (qy / 2).sqrt()
-        qx, qy = qx / 2 + square, qy / 2 + square
-        product = pairs(torch.outer(root_x, root_y))
-        scale = pairs(torch.outer(qx.sqrt(), qy.sqrt()))
-        apart = pairs(root_x[:, None] - root_y[None, :])
+        root_x, root_2 = (qx / 2).sqrt(), (q2 / 2).sqrt()
+        qx, q2 = qx / 2 + square, q2 / 2 + square
+        product = pairs(torch.outer(root_x, root_2))
+        scale = pairs(torch.outer(qx.sqrt(), q2.sqrt()))
+        apart = pairs(root_x[:, None] - root_2[None, :])
         # 1 - rho' = (p (1 - kappa_1) + A - p - bias^2) / A with p the product, A the
         # scale, and A^2 - (p + bias^2)^2 = bias^2 (difference of the roots)^2.
         extra = apart.mul_(apart).mul_(square / 2).div_(scale + product + square)
@@ -411,7 +416,7 @@ def _in_parallel(
 
 def relu_ntk(
     x: Tensor,
-    y: Tensor | None = None,
+    x2: Tensor | None = None,
     *,
     depth: int,
     bias: float = 0.0,
@@ -426,7 +431,7 @@ def relu_ntk(
 
     Args:
         x: inputs, (n, n0).
-        y: second set of inputs, (m, n0); ``x`` itself by default, which takes half the
+        x2: second set of inputs, (m, n0); ``x`` itself by default, which takes half the
             time and gives exactly symmetric matrices.
         depth: number of weight layers L, one more than hidden layers.
         bias: standard deviation of the biases.
@@ -455,9 +460,15 @@ def relu_ntk(
         length, 1e-13 however close they are; otherwise scaling them to one length is
         like moving each by one rounding. Exactly opposite inputs are exact too. A zero
         input has zero covariance.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> sigma, theta = kernels.relu_ntk(x, depth=3, normalised=True)
+    >>> print(theta)
+    tensor([[1.0000, 0.2286],
+            [0.2286, 1.0000]], dtype=torch.float64)
     """
     check.tensor("x", x, ndim=2)
-    second = x if y is None else check.tensor("y", y, ndim=2, like=x)
+    second = x if x2 is None else check.tensor("x2", x2, ndim=2, like=x)
     depth = check.positive_int("depth", depth)
     bias = check.real("bias", bias, least=0.0)
     if 0 < bias < _SMALLEST_BIAS:
@@ -467,7 +478,7 @@ def relu_ntk(
         raise ValueError(f"x must have at least one column, got shape {tuple(x.shape)}")
     if second.shape[1] != n0:
         raise ValueError(
-            f"y must have {n0} columns as x has, got shape {tuple(second.shape)}"
+            f"x2 must have {n0} columns as x has, got shape {tuple(second.shape)}"
         )
     if bias == 0 and not normalised and depth > _DEEPEST:
         raise ValueError(
@@ -480,20 +491,20 @@ def relu_ntk(
         pad = torch.nn.functional.pad
         value = bias * math.sqrt(n0)
         x, second = (pad(v, (0, 1), value=value) for v in (x, second))
-    qx, qy = (v.square().sum(1) / n0 for v in (x, second))
-    if normalised and not (bool((qx > 0).all()) and bool((qy > 0).all())):
-        raise ValueError("x and y must hold no zero input: it has no direction")
+    qx, q2 = (v.square().sum(1) / n0 for v in (x, second))
+    if normalised and not (bool((qx > 0).all()) and bool((q2 > 0).all())):
+        raise ValueError("x and x2 must hold no zero input: it has no direction")
     left, right = _prepared(x, second)
-    out = (x.new_empty(len(qx), len(qy)), x.new_empty(len(qx), len(qy)))
+    out = (x.new_empty(len(qx), len(q2)), x.new_empty(len(qx), len(q2)))
     row_factors = _factors(qx, depth, bias, normalised)
-    column_factors = _factors(qy, depth, bias, normalised)
+    column_factors = _factors(q2, depth, bias, normalised)
     degrees = _degrees(depth) if bias == 0 else []
-    many = len(qx) * len(qy) / (2 if y is None else 1) >= _TABLE_PAIRS
+    many = len(qx) * len(q2) / (2 if x2 is None else 1) >= _TABLE_PAIRS
     exact_type = x.dtype == torch.float64 and not x.is_cuda
     tabled = bias == 0 and depth >= _TABLE_DEPTH and many and exact_type
     table = _table(depth) if tabled else None
     threads = 1 if x.is_cuda else torch.get_num_threads()
-    if threads > 1 and len(qx) * len(qy) >= 4 * threads * _PAIRS_THREAD:
+    if threads > 1 and len(qx) * len(q2) >= 4 * threads * _PAIRS_THREAD:
         side = math.isqrt(_PAIRS_THREAD)
     else:
         threads, side = 1, math.isqrt(_pairs_at_a_time(x))
@@ -502,7 +513,7 @@ def relu_ntk(
         """One tile of both matrices, and its mirror image."""
         i, j = corner
         rows, columns = slice(i, i + side), slice(j, j + side)
-        twice = y is None and i == j
+        twice = x2 is None and i == j
         h = left.half_distance(rows, right, columns, skip_diagonal=twice)
         # On the diagonal only the pairs above it count. Layers are not even taken
         # for the others; a table is faster than picking them out.
@@ -517,7 +528,7 @@ def relu_ntk(
                 scaled = _deepen(flat, degrees)
                 parts = flat.mul_(-2).add_(1), scaled
             else:
-                parts = _with_bias(flat, qx[rows], qy[columns], depth, bias, mask)
+                parts = _with_bias(flat, qx[rows], q2[columns], depth, bias, mask)
             tiles = [_unpacked(part, mask, h) for part in parts]
         for k, tile in enumerate(tiles):
             if twice:
@@ -525,17 +536,17 @@ def relu_ntk(
             factors = row_factors[k][rows], column_factors[k][columns]
             tile.mul_(torch.outer(*factors))
             out[k][rows, columns] = tile
-            if y is None and not twice:
+            if x2 is None and not twice:
                 # Transposed in cache first: torch copies that faster.
                 out[k][columns, rows] = tile.T.contiguous()
 
     corners = [
         (i, j)
         for i in range(0, len(qx), side)
-        for j in range(i if y is None else 0, len(qy), side)
+        for j in range(i if x2 is None else 0, len(q2), side)
     ]
     _in_parallel(fill, corners, threads)
-    if y is None:
+    if x2 is None:
         for matrix, diagonal in zip(out, _diagonals(qx, depth, bias), strict=True):
             matrix.diagonal().copy_(torch.ones_like(qx) if normalised else diagonal)
     return out

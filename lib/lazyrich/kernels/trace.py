@@ -27,33 +27,38 @@ activations are to stay in a core's cache."""
 def trace_ntk(
     module: torch.nn.Module,
     x: Tensor,
-    y: Tensor | None = None,
+    x2: Tensor | None = None,
     *,
     outputs: Sequence[int] | None = None,
 ) -> Tensor:
-    """sum_c Theta_cc(x, y) of a net made of linear layers and convolutions.
+    """sum_c Theta_cc(x, x2) of a net made of linear layers and convolutions.
 
     Args:
         module: maps (n, ...) to (n, c), example by example. Every parameter belongs to a
             ``Linear`` or ``Conv2d`` layer that is used once; layers between them without
             parameters, such as ReLUs and poolings, are free.
         x: inputs, first axis n.
-        y: second set, first axis m; ``None`` means ``x``.
+        x2: second set, first axis m; ``None`` means ``x``.
         outputs: which outputs c to sum over; all by default, one for the kernel of a
             single logit.
 
     Returns:
-        (n, m), symmetric and positive semi-definite for ``y = None``.
+        (n, m), symmetric and positive semi-definite for ``x2 = None``.
 
     Raises:
         TypeError: not a module, or inputs that are not floating-point tensors.
         ValueError: parameters in other layers, a layer used more than once, a linear
             layer with more than one position, or outputs that are not there.
+
+    >>> module = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 2))
+    >>> kernels.trace_ntk(module, torch.ones(4, 3)).shape
+    torch.Size([4, 4])
     """
     layers = _layers(module)
     first = next(module.parameters())
     check.tensor("x", x, like=first)
-    points = x if y is None else check.tensor("y", y, like=first)
+    shape = (None, *x.shape[1:])
+    points = x if x2 is None else check.tensor("x2", x2, shape=shape, like=first)
     flat = all(isinstance(layer, torch.nn.Linear) for layer in layers)
     size = _BLOCKS["linear" if flat else "images"]
     columns = [
@@ -65,7 +70,7 @@ def trace_ntk(
         for k, part in enumerate(x.split(size)):
             rows = (
                 _Factors.of(module, layers, part, outputs)
-                if y is not None
+                if x2 is not None
                 else columns[k]
             )
             block = theta[k * size : k * size + len(part)]

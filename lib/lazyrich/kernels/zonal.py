@@ -53,7 +53,7 @@ def harmonics(d: int, degrees: int) -> np.ndarray:
 
 
 def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
-    """P_0 ... P_degrees at t, with P_k(1) = 1: shape (degrees + 1, *t.shape).
+    """P_0 ... P_degrees at t, with P_k(1) = 1: shape (degrees + 1, ...).
 
     Orthogonal for the law of one coordinate of a uniform point on the sphere of R^d,
     with mean square 1 / N_k.
@@ -148,6 +148,10 @@ def zonal_expansion(
 
     Raises:
         ValueError: d < 3, or a negative degree.
+
+    >>> neuron = kernels.zonal_expansion(5, np.square, lambda u: 2 * u, degrees=4)
+    >>> print(np.abs(neuron.s.round(4)))  # a parabola has degrees 0 and 2
+    [1.    0.    1.069 0.    0.   ]
     """
     root = math.sqrt(d)
     t, weights = coordinate_rule(d, np.atleast_1d(np.asarray(breaks, float)) / root)
@@ -173,6 +177,10 @@ def relu_expansion(d: int, shift: float = 0.0, degrees: int = 60) -> Zonal:
 
     Without a shift the odd coefficients from degree 3 on vanish, and such harmonics
     cannot be fitted however many features there are.
+
+    >>> neuron = kernels.relu_expansion(10)
+    >>> print(neuron.s[:3].round(4))  # degrees 0, 1, 2
+    [0.409  0.5    0.2732]
     """
     return zonal_expansion(
         d,
@@ -250,6 +258,11 @@ def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
     Raises:
         ValueError: unknown kind, weights of another shape or length, or moments that
             are singular, as those of two equal neurons are.
+
+    >>> neuron = kernels.relu_expansion(3)
+    >>> fit = kernels.sphere_moments("rf", np.eye(3), neuron)
+    >>> print(fit.n_features, fit.degree_errors(1).round(3))
+    3 [0.313 0.409]
     """
     if kind not in ("rf", "nt"):
         raise ValueError(f"kind must be 'rf' or 'nt', got {kind!r}")

@@ -6,9 +6,10 @@ from lazyrich.networks.deep_linear import DeepLinear
 from lazyrich.networks.fully_connected import FullyConnected
 from lazyrich.networks.mlp import MLP
 from lazyrich.networks.module import ModuleNet, from_module
-from lazyrich.networks.network import TangentFactor
+from lazyrich.networks.network import Network, TangentFactor
 from lazyrich.networks.relu import ReluNetwork
 from lazyrich.networks.shallow import Shallow
+from lazyrich.networks.verify import check
 from lazyrich.networks.wide_resnet import WideResNet
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "MLP",
     "MixedResNet",
     "ModuleNet",
+    "Network",
     "ReluNetwork",
     "Shallow",
     "TangentFactor",
     "WideResNet",
     "activation",
+    "check",
     "from_module",
 ]

@@ -124,6 +124,10 @@ def activation(name: str, sharpness: float | None = None) -> Activation:
 
     Source: geiger2020, Sec. 2; there a = 1.404 for the softplus with beta = 5, which is
     ``outer * sharpness`` here.
+
+    >>> relu = networks.activation("relu")
+    >>> print(relu(torch.tensor([-1.0, 2.0])))  # E relu(z)^2 = 1/2, hence sqrt(2)
+    tensor([0.0000, 2.8284])
     """
     check.one_of("activation", name, _BARE)
     if sharpness is not None and name != "softplus":

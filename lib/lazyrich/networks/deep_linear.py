@@ -18,18 +18,13 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.networks.initial import fan_in_scales
-from lazyrich.networks.network import (
-    Network,
-    TangentFactor,
-    chain_shapes,
-    check_points,
-    check_widths,
-)
+from lazyrich.networks.chain import Layer, dense_layers
+from lazyrich.networks.network import TangentFactor, check_points
+from lazyrich.networks.standard import StandardChain, check_widths
 
 
 @dataclass(frozen=True)
-class DeepLinear(Network):
+class DeepLinear(StandardChain):
     """A linear network of any depth without biases (atanasov2022, Secs. 3 and 4).
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -52,30 +47,10 @@ class DeepLinear(Network):
         check_widths(self.widths)
         check.real("sigma", self.sigma, above=0.0)
 
-    @property
-    def d(self) -> int:
-        """Input dimension."""
-        return self.widths[0]
-
-    @property
-    def c(self) -> int:
-        """Number of outputs."""
-        return self.widths[-1]
-
-    @property
-    def depth(self) -> int:
-        """Layers of weights."""
-        return len(self.widths) - 1
-
     @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every layer of one member, from the input up."""
-        return chain_shapes(self.widths)
-
-    @property
-    def scales(self) -> dict[str, float]:
-        """Weights start from N(0, sigma^2 / fan_in)."""
-        return fan_in_scales(self.shapes, self.sigma)
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers of weights, from the input up."""
+        return dense_layers(self.widths, None)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -108,22 +83,9 @@ class DeepLinear(Network):
         full = self.below(w)[-1]
         return full.squeeze(-2) if self.c == 1 else full
 
-    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """f(w, x): shape (..., n), or (..., n, c) for c > 1.
-
-        Args:
-            w: weights as from ``init``.
-            x: inputs (n, d), shared by all members.
-
-        Raises:
-            TypeError, ValueError: parameters or inputs of the wrong form.
-        """
+    def _check(self, w: Mapping[str, Tensor], x: Tensor) -> None:
         self._leading_axes(w)
         check_points(x, self.d, w["W0"], ndim=2)
-        z = x
-        for layer in range(self.depth):
-            z = z @ w[f"W{layer}"].mT
-        return z.squeeze(-1) if self.c == 1 else z
 
     # ------------------------------------------------------------------ tangent kernel
 
@@ -162,7 +124,10 @@ class DeepLinear(Network):
     def tangent_factors(
         self, w: Mapping[str, Tensor], x: Tensor
     ) -> list[TangentFactor]:
-        """Activations and derivatives layer by layer, as ``kernels.ntk`` takes them."""
+        """Activations and derivatives layer by layer, as ``kernels.ntk`` takes them.
+
+        D is the same at every point here: one matrix, which takes no memory a point.
+        """
         if self._leading_axes(w):
             raise ValueError("w must have no leading axis here")
         check_points(x, self.d, w["W0"], ndim=2)

@@ -32,6 +32,12 @@ def from_module(module: torch.nn.Module) -> tuple[ModuleNet, dict[str, Tensor]]:
         TypeError: not a ``torch.nn.Module``.
         ValueError: a module in training mode that has layers which behave otherwise in
             evaluation mode, or one without trainable parameters.
+
+    >>> net, w = networks.from_module(torch.nn.Linear(3, 1))
+    >>> {name: tuple(value.shape) for name, value in w.items()}
+    {'weight': (1, 3), 'bias': (1,)}
+    >>> net(w, torch.ones(5, 3)).shape
+    torch.Size([5])
     """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(

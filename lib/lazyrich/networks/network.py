@@ -8,25 +8,24 @@ may carry one leading axis of **members**, an ensemble that is evaluated in one 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.pullback import Params
+from lazyrich.core.pullback import Params, by_vjp
 from lazyrich.networks.initial import normal_weights
 
 
 class TangentFactor(NamedTuple):
-    """One layer's share of the tangent kernel (see ``FullyConnected.tangent_factors``).
+    """One layer's share of the tangent kernel (see ``Chain.tangent_factors``).
 
     Attributes:
         z: inputs of the layer, shape (..., n, fan_in).
-        scale: 1 / fan_in.
-        bias: 1.0 if the layer has a trained bias, else 0.0.
+        scale: of products of inputs, 1 / fan_in in the NTK scaling.
+        bias: the square of the bias's factor, 0.0 without one.
         d: d f / d (output of the layer): (..., n, fan_out), or (..., n, c, fan_out) for
             several outputs; ``None`` for the read-out, where it is the identity.
     """
@@ -56,6 +55,29 @@ class Network(ABC):
     @abstractmethod
     def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """f(w, x)."""
+
+    def pullback(
+        self, w: Mapping[str, Tensor], x: Tensor, work: Params | None = None
+    ) -> tuple[Tensor, Callable[..., Params]]:
+        """f(w, x) and ``pull(g, out=None)``, the gradient of ``sum(g * f)`` over ``w``.
+
+        By ``torch.func.vjp``; a network that writes its backward pass out overrides it and
+        may keep intermediate tensors in ``work``, a dict, from call to call.
+        """
+        return by_vjp(self, w, x)
+
+    def pushforward(
+        self, w: Mapping[str, Tensor], x: Tensor, dw: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """f(w, x) and its change J dw for changes ``dw`` of the parameters.
+
+        By ``torch.func.jvp``; a network that knows a cheaper way overrides it.
+
+        Raises:
+            TypeError, ValueError: parameters, changes or inputs of the wrong form.
+        """
+        self._leading_axes(dw, "dw")
+        return torch.func.jvp(lambda p: self(p, x), (dict(w),), (dict(dw),))
 
     @property
     def n_params(self) -> int:
@@ -128,33 +150,6 @@ class Network(ABC):
                     f"got {tuple(w[key].shape)}"
                 )
         return axes
-
-
-def chain_shapes(
-    widths: Sequence[int], bias: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """Parameters of fully connected layers between ``widths``, inputs and outputs
-    included: ``W0`` (widths[1], widths[0]), with a bias ``B0`` (widths[1],), ``W1``, ..."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        shapes[f"W{layer}"] = (fan_out, fan_in)
-        if bias:
-            shapes[f"B{layer}"] = (fan_out,)
-    return shapes
-
-
-def check_widths(widths: Sequence[int]) -> None:
-    """Refuse anything but positive integers for inputs, hidden layers and outputs.
-
-    Raises:
-        TypeError, ValueError: fewer than two widths, or one that is not such a number.
-    """
-    if not isinstance(widths, Sequence) or len(widths) < 2:
-        raise ValueError(
-            f"widths must hold at least inputs and outputs, got {widths!r}"
-        )
-    for width in widths:
-        check.positive_int("widths", width)
 
 
 def check_points(

@@ -9,25 +9,46 @@ kernel of these networks at infinite width. ``FullyConnected`` with activation "
 the same network up to a factor 2^((L-1)/2) of f, and starts from zero biases.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.networks.network import (
-    Network,
-    TangentFactor,
-    chain_shapes,
-    check_points,
-)
+from lazyrich.networks.activations import activation
+from lazyrich.networks.chain import Chain, Dense, Layer, dense_layers
+
+
+class _Divided(Dense):
+    """y = z W^T / sqrt(n) + bias B: a quotient rounds once, a product with the rounded
+    1 / sqrt(n) twice."""
+
+    def __init__(self, *sizes: Any, **scales: Any) -> None:
+        super().__init__(*sizes, **scales)
+        self.owed = self.owed_to_factors = 1.0
+
+    def forward(self, w: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        a = torch.matmul(z, w[self.weight].mT).div_(self.root)
+        return a + self.bias * w[self.offset].unsqueeze(-2) if self.bias else a
+
+    def forward_into(self, w: Mapping[str, Tensor], z: Tensor, y: Tensor) -> Tensor:
+        return y.copy_(self.forward(w, z))
+
+    def backward(
+        self, w: Mapping[str, Tensor], z: Tensor, y: Tensor, delta: Tensor,
+        out: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        return super().backward(w, z, y, delta, out).div_(self.root)
+
+    def from_top(self, w: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        return (w[self.weight] / self.root).expand(z.shape)
 
 
 @dataclass(frozen=True)
-class ReluNetwork(Network):
+class ReluNetwork(Chain):
     """ReLU network with one output and hidden layers of any widths.
 
     Weights are a ``dict`` with ``W0``, ``W1``, ... of shape (fan_out, fan_in) and, with
@@ -58,15 +79,16 @@ class ReluNetwork(Network):
         if self.c != 1:
             raise ValueError(f"c must be 1: there is one output, got {self.c!r}")
 
-    @property
-    def depth(self) -> int:
-        """Number of weight layers, one more than hidden layers."""
-        return len(self.widths) + 1
-
     @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter of one member."""
-        return chain_shapes((self.d, *self.widths, 1), bias=self.bias > 0)
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers of weights with the ReLU in between, from the input up."""
+        return dense_layers(
+            (self.d, *self.widths, 1),
+            activation("relu"),
+            divided=True,
+            bias=self.bias,
+            kind=_Divided,
+        )
 
     @property
     def scales(self) -> dict[str, float]:
@@ -79,36 +101,9 @@ class ReluNetwork(Network):
         Raises:
             TypeError, ValueError: parameters or inputs of the wrong form.
         """
-        self.check_params(w)
-        check_points(x, self.d, w["W0"])
-        found, h = [], x
-        for layer in range(self.depth):
-            a = torch.matmul(h, w[f"W{layer}"].mT) / math.sqrt(h.shape[-1])
-            if self.bias > 0:
-                a = a + self.bias * w[f"B{layer}"].unsqueeze(-2)
-            found.append(a)
-            h = a.relu()
-        return found
-
-    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """f(w, x), shape (n,), behind the member axis if there is one."""
-        return self.preactivations(w, x)[-1].squeeze(-1)
-
-    def tangent_factors(
-        self, w: Mapping[str, Tensor], x: Tensor
-    ) -> list[TangentFactor]:
-        """Inputs of every layer and back-propagated derivatives, for ``kernels.ntk``:
-
-        Theta(x, x') = sum_l (h_l . h'_l / n_l + bias^2) (D_l . D'_l),  D_l = df/da_{l+1}.
-        """
-        pre = self.preactivations(w, x)
-        inputs = [x, *(a.relu() for a in pre[:-1])]
-        square = self.bias**2
-        factors = [TangentFactor(inputs[-1], 1 / inputs[-1].shape[-1], square, None)]
-        delta = torch.ones_like(pre[-1])
-        for layer in range(self.depth - 1, 0, -1):
-            z, below = inputs[layer], inputs[layer - 1]
-            gate = (pre[layer - 1] > 0).to(x.dtype)
-            delta = torch.matmul(delta, w[f"W{layer}"]) * gate / math.sqrt(z.shape[-1])
-            factors.append(TangentFactor(below, 1 / below.shape[-1], square, delta))
-        return factors[::-1]
+        self._check(w, x)
+        return [
+            a
+            for layer, a in zip(self.layers, self._values(w, x)[1:], strict=True)
+            if isinstance(layer, Dense)
+        ]

@@ -18,11 +18,31 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.networks.activations import Activation, activation
-from lazyrich.networks.network import Network, Params, TangentFactor, check_points
+from lazyrich.networks.chain import Chain, Dense, Layer, Pointwise
+from lazyrich.networks.network import Params, TangentFactor
+
+
+class _Mean(Dense):
+    """y = scale (z . a), one number ``a`` (fan_in,) a neuron."""
+
+    def __init__(self, fan_in: int, scale: float) -> None:
+        super().__init__(fan_in, 1, "a", "")
+        self.shapes = {"a": (fan_in,)}
+        self.scale = scale
+
+    def forward(self, w: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        return self.scale * (z @ w["a"].unsqueeze(-1))
+
+    def pushforward(
+        self, w: Mapping[str, Tensor], dw: Mapping[str, Tensor], z: Tensor, y: Tensor,
+        dz: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        dy = self.forward(dw, z)
+        return dy if dz is None else dy + self.forward(w, dz)
 
 
 @dataclass(frozen=True)
-class Shallow(Network):
+class Shallow(Chain):
     """One hidden layer behind a 1/h read-out (mdl2022, Sec. 2).
 
     A description without state: ``init`` draws weights, calling it evaluates f. Weights
@@ -59,9 +79,10 @@ class Shallow(Network):
         return activation(self.activation)
 
     @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter of one member."""
-        return {"W": (self.h, self.d), "a": (self.h,)}
+    def layers(self) -> tuple[Layer, ...]:
+        """Neurons, their activation, and the mean over them."""
+        neurons = Dense(self.d, self.h, "W", "")
+        return neurons, Pointwise(self.sigma), _Mean(self.h, self.alpha / self.h)
 
     @property
     def scales(self) -> dict[str, float]:
@@ -73,33 +94,19 @@ class Shallow(Network):
         self.check_params(w)
         return torch.cat((w["a"].unsqueeze(-1), w["W"]), dim=-1)
 
-    def _preactivation(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        self.check_params(w)
-        check_points(x, self.d, w["W"])
-        return x @ w["W"].mT
-
-    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """f(w, x): shape (n,), behind the member axis if there is one.
-
-        Raises:
-            TypeError, ValueError: parameters or inputs of the wrong form.
-        """
-        z = self.sigma.phi(self._preactivation(w, x))
-        return (self.alpha / self.h) * (z @ w["a"].unsqueeze(-1)).squeeze(-1)
-
     def pullback(
         self, w: Mapping[str, Tensor], x: Tensor, work: Params | None = None
     ) -> tuple[Tensor, Callable[..., Params]]:
         """f(w, x) and ``pull(g, out=None)``, the gradient of ``sum(g * f)``.
 
-        Same contract as ``FullyConnected.pullback``; ``work`` is not needed here.
+        Same contract as ``Chain.pullback``; ``work`` is not needed here. The read-out of a
+        neuron is the same at every point: it is taken out of the sum over points.
         """
+        self._check(w, x)
         with torch.no_grad():
-            u = self._preactivation(w, x)
-            z = self.sigma.phi(u)
-            slope = self.sigma.phi_slope(u, z)
+            _, u, z, y = self._values(w, x)
+            f, slope = y.squeeze(-1), self.sigma.phi_slope(u, z)
             scale = self.alpha / self.h
-            f = scale * (z @ w["a"].unsqueeze(-1)).squeeze(-1)
 
         def pull(g: Tensor, out: Params | None = None) -> Params:
             with torch.no_grad():
@@ -124,8 +131,8 @@ class Shallow(Network):
         The tangent kernel is alpha^2 / h times the kernel of mdl2022, Sec. 3.2, which
         is a mean over neurons and free of alpha.
         """
-        u = self._preactivation(w, x)
-        z = self.sigma.phi(u)
+        self._check(w, x)
+        _, u, z, _ = self._values(w, x)
         scale = self.alpha / self.h
         inner = scale * self.sigma.phi_slope(u, z) * w["a"].unsqueeze(-2)
         inputs = x.expand(*u.shape[:-1], self.d)

@@ -24,6 +24,7 @@ from sphinx.util.nodes import make_refnode
 
 from lazyrich.publish import chapter as chapters
 from lazyrich.publish import stamp
+from lazyrich.publish.reference import Library, skip_foreign
 from lazyrich.publish.site import BRANCH
 
 LOG = logging.getLogger(__name__)
@@ -46,12 +47,14 @@ _LOADING = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("execution-table", ExecutionTable)
+    app.add_directive("library", Library)
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", depend_on_stamp)
     # Before napoleon, which has the default priority 500.
     app.connect("autodoc-process-docstring", as_written, priority=400)
     app.connect("autodoc-process-docstring", colon_again, priority=600)
     app.connect("autodoc-skip-member", skip_tuple_field)
+    app.connect("autodoc-skip-member", skip_foreign)
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", check_page)
     app.connect("doctree-resolved", drop_repeated_ids)
