@@ -36,7 +36,9 @@ def test_worker_processes_give_the_same_bits_and_name_failures(toy, tmp_path, ex
     report = run(study, tmp_path, "local:2")
     assert (report.computed, report.cluster) == (18, "local:2")
     xr.testing.assert_identical(loaded(study, tmp_path), expected)
-    assert {p.suffix for p in report.store.iterdir()} == {".nc"}, "nothing is left over"
+    assert {p.suffix for p in report.store.iterdir()} == {".nc", ".jsonl"}, (
+        "nothing is left over"
+    )
 
     with pytest.raises(sweeps.SweepError, match=r"failed toy\[h=5"):
         run(toy.study(fail=5), tmp_path, "local:2")

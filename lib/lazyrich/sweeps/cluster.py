@@ -3,7 +3,7 @@
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,8 +44,12 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
 
 
 def outcomes(
-    study: Study, chunks: Sequence[Chunk], store: Store, cluster: str
-) -> Iterator[Outcome]:
+    study: Study,
+    chunks: Sequence[Chunk],
+    store: Store,
+    cluster: str,
+    wait: bool = False,
+) -> Generator[Outcome]:
     """Measure chunks on a cluster, in the order given; outcomes come as they finish.
 
     A chunk whose worker dies is given to another one, several times before it counts as
@@ -56,6 +60,7 @@ def outcomes(
         chunks: the work.
         store: where results go; workers that cannot see it send their results here.
         cluster: ``"local:N"``, or the address of a Dask scheduler.
+        wait: for other runs that are at work on a chunk.
 
     Raises:
         ValueError: `cluster` is malformed, Dask is not installed, `measure` cannot be
@@ -77,6 +82,7 @@ def outcomes(
                     chunk,
                     store,
                     token,
+                    wait,
                     key=f"{chunk.study}-{store.key(chunk.members)}-{run}",
                     priority=-order,
                     pure=False,
@@ -89,8 +95,10 @@ def outcomes(
             (store.folder / token).unlink(missing_ok=True)
 
 
-def _work_on_worker(path: str, chunk: Chunk, store: Store, token: str) -> Outcome:
-    return work(path, chunk, store, token, gpu=_gpu_of_worker(chunk.device))
+def _work_on_worker(
+    path: str, chunk: Chunk, store: Store, token: str, wait: bool
+) -> Outcome:
+    return work(path, chunk, store, token, _gpu_of_worker(chunk.device), wait)
 
 
 def _gpu_of_worker(device: str) -> int | None:
