@@ -152,6 +152,12 @@ def flipped(content, seed):
     ]  # fmt: skip
 
 
+def exact(found):
+    """All of what was read, to the last byte."""
+    parts = found if isinstance(found, tuple) else (found,)
+    return [p.tobytes() if isinstance(p, np.ndarray) else p for p in parts]
+
+
 @pytest.mark.parametrize(
     "kind", ["idx.gz", "cifar.tar.gz", "text8.zip", "dump.xml.bz2"]
 )
