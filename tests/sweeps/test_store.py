@@ -288,8 +288,9 @@ def test_a_full_and_a_read_only_disk(toy, tiny_disk):
 
 def test_a_store_that_is_a_file_is_refused(small, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sweeps.StoreError, match="cannot create the store"):
-        sweeps.run(small, store=tmp_path / "file", progress=False)
+    for call in (sweeps.run, sweeps.status, sweeps.load):
+        with pytest.raises(sweeps.StoreError, match="Not a directory.*choose another"):
+            call(small, store=tmp_path / "file")
 
 
 def test_the_default_store_is_set_by_the_environment(monkeypatch, tmp_path):

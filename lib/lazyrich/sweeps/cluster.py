@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import socket
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
 WORTH_STARTING = 20.0
 # Environment variable with the number of cores that a chapter of the book may use.
 SHARE = "LAZYRICH_CORES"
-# How long to wait for an answer of a scheduler.
-PATIENCE = "20s"
+# Seconds to wait for an answer of a scheduler.
+PATIENCE = 5.0
+_ADDRESS = re.compile(
+    r"(?:(?P<kind>tcp|tls|ws|wss|ucx)://)?(?P<host>[\w.-]+|\[[\da-fA-F:.]+\]):(?P<port>\d+)"
+)
 
 
 def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str | None:
@@ -32,6 +37,8 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
     share them.
     """
     if cluster != "auto":
+        if cluster is not None:
+            check_address(cluster)
         return cluster
     workers = min(_cores(), chunks)
     if device == "cuda" or workers < 2 or seconds < WORTH_STARTING:
@@ -41,6 +48,36 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
     except ImportError:
         return None
     return f"local:{workers}"
+
+
+def check_address(cluster: str) -> None:
+    """Refuse at once what is no cluster, however long a scheduler would be waited for.
+
+    Raises:
+        ValueError: neither ``local:N`` nor the address of a scheduler.
+    """
+    local = cluster.partition(":")[0] == "local"
+    found = _ADDRESS.fullmatch(cluster)
+    if not local and (found is None or int(found["port"]) > 65535):
+        raise ValueError(
+            "cluster must be 'local:N', 'auto' or the address of a Dask scheduler such "
+            f"as 'tcp://host:8786', got {cluster!r}"
+        )
+
+
+def _reach(cluster: str) -> None:
+    """Find out quickly whether anything listens at an address.
+
+    Raises:
+        OSError: nothing does; the message has the address.
+    """
+    found = _ADDRESS.fullmatch(cluster)
+    assert found is not None
+    host = found["host"].strip("[]")
+    try:
+        socket.create_connection((host, int(found["port"])), PATIENCE).close()
+    except OSError as error:
+        raise OSError(f"no scheduler answers at {cluster} ({error})") from error
 
 
 def outcomes(
@@ -129,12 +166,13 @@ def _client(cluster: str, device: str) -> "Iterator[Client]":
             f"cluster {cluster!r} needs Dask: pip install 'lazyrich[cluster]'"
         ) from None
     if not cluster.startswith("local"):
+        check_address(cluster)
+        _reach(cluster)
         try:
             client = Client(cluster, timeout=PATIENCE, set_as_default=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                "cluster must be 'local:N', 'auto' or the address of a Dask scheduler "
-                f"such as 'tcp://host:8786', got {cluster!r} ({error})"
+        except (OSError, TypeError, ValueError) as error:
+            raise OSError(
+                f"no Dask scheduler answers at {cluster} ({error})"
             ) from error
         with client:
             yield client

@@ -263,12 +263,12 @@ class Store:
         try:
             with os.scandir(self.folder) as entries:
                 names = sorted(e.name for e in entries if e.name.endswith(".nc"))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(
                 error.errno,
-                f"cannot read the store ({error.strerror})",
+                f"cannot read the store ({error.strerror}); choose another folder",
                 str(self.folder),
             ) from error
         return [self.folder / name for name in names if not name.startswith(".")]
