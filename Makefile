@@ -20,8 +20,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH = $(shell sed -n 's/^\(torch==[^ ]*\)$$/\1/p' requirements/constraints.txt)
-RUN = $(BIN)/lazyrich book --scale $(SCALE) --device $(DEVICE) --seed $(SEED) \
-	--jobs $(JOBS)
+RUN = $(BIN)/lazyrich book --scale '$(SCALE)' --device '$(DEVICE)' --seed '$(SEED)' \
+	--jobs '$(JOBS)'
 
 .PHONY: help install book test fast lint format chapter serve cover bench lock clean
 
@@ -46,8 +46,8 @@ book: install
 	$(RUN)
 
 chapter: install
-	@test -n "$(NAME)" || { echo "which chapter? make chapter NAME=..." >&2; exit 2; }
-	$(RUN) --chapter $(NAME)
+	@test -n '$(NAME)' || { echo "which chapter? make chapter NAME=..." >&2; exit 2; }
+	$(RUN) --chapter '$(NAME)'
 
 # First the quick tests on two processes; then, alone and one by one, whatever executes
 # the book, drives a browser or kills processes.
@@ -70,8 +70,7 @@ format: install
 
 serve: install
 	@test -f _build/html/index.html || $(MAKE) book
-	@echo "http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"
-	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	@$(BIN)/lazyrich serve --port '$(PORT)'
 
 # The picture of the README and the front page, from the stored runs of the sweep.
 cover: install

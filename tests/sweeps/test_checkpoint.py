@@ -125,3 +125,10 @@ def test_any_flipped_byte_or_cut_is_noticed(tmp_path):
         with pytest.warns(RuntimeWarning, match="damaged; its chunk starts afresh"):
             assert Checkpoint(path).load() is None
         assert not path.exists()
+
+
+def test_a_state_of_something_else_is_not_resumed(tmp_path):
+    Checkpoint(tmp_path / "c", "one chunk").save({"step": 1})
+    assert Checkpoint(tmp_path / "c", "one chunk").load() == {"step": 1}
+    with pytest.warns(RuntimeWarning, match="of something else; its chunk starts"):
+        assert Checkpoint(tmp_path / "c", "another").load() is None

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -36,7 +37,9 @@ def test_worker_processes_give_the_same_bits_and_name_failures(toy, tmp_path, ex
     report = run(study, tmp_path, "local:2")
     assert (report.computed, report.cluster) == (18, "local:2")
     xr.testing.assert_identical(loaded(study, tmp_path), expected)
-    assert {p.suffix for p in report.store.iterdir()} == {".nc"}, "nothing is left over"
+    assert {p.suffix for p in report.store.iterdir()} == {".nc", ".jsonl"}, (
+        "nothing is left over"
+    )
 
     with pytest.raises(sweeps.SweepError, match=r"failed toy\[h=5"):
         run(toy.study(fail=5), tmp_path, "local:2")
@@ -120,6 +123,26 @@ def test_a_scheduler_address_is_used_and_left_running(
 
 
 def test_nobody_at_the_address_is_a_clear_error(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr("lazyrich.sweeps.cluster.PATIENCE", "1s")
+    monkeypatch.setattr("lazyrich.sweeps.cluster.PATIENCE", 1.0)
     with pytest.raises(OSError, match="127.0.0.1:9"):
         run(toy.study(), tmp_path, "tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    "cluster", ["", "foo", "tcp://host", "host:99999", "a b:1", "http://h:1"]
+)
+def test_what_is_no_cluster_is_refused_at_once(toy, tmp_path, cluster):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="cluster must be 'local:N', 'auto' or"):
+        run(toy.study(), tmp_path, cluster)
+    assert time.monotonic() - start < 2
+
+
+def test_where_nothing_listens_the_address_is_named_within_seconds(toy, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        start = time.monotonic()
+        with pytest.raises(OSError, match=f"no scheduler answers at {address}"):
+            run(toy.study(), tmp_path, address)
+        assert time.monotonic() - start < 5

@@ -89,7 +89,7 @@ def test_killed_in_process(toy, processes, tmp_path, expected, settings, disk, w
             after = loaded(study, folder)
             xr.testing.assert_identical(after.drop_vars("noise"), reference(expected))
             assert sweeps.run(study, store=folder, progress=False).computed == 0
-            assert {path.suffix for path in store.iterdir()} == {".nc"}
+            assert {path.suffix for path in store.iterdir()} == {".nc", ".jsonl"}
             if kills < 12:
                 rounds += 1
                 folder = tmp_path / str(rounds)
@@ -130,7 +130,7 @@ def test_killed_with_worker_processes(toy, processes, tmp_path, expected):
     xr.testing.assert_identical(
         loaded(study, tmp_path).drop_vars("noise"), reference(expected)
     )
-    assert {path.suffix for path in store.iterdir()} == {".nc"}
+    assert {path.suffix for path in store.iterdir()} == {".nc", ".jsonl"}
 
 
 def test_the_command_is_killed_and_resumed(toy, toy_path, tmp_path, monkeypatch):

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyrich import sweeps
-from lazyrich.sweeps import files
+from lazyrich.sweeps import files, netcdf
+from lazyrich.sweeps.manifest import Entry
 from lazyrich.sweeps.store import Store
 
 
@@ -58,12 +59,12 @@ def test_the_name_is_the_hash_of_spec_and_content(toy, tmp_path):
 def test_flipping_any_byte_is_noticed(small, one_file, tmp_path):
     sound = one_file.read_bytes()
     store = Store(small, "laptop", tmp_path)
-    assert store._unpack(one_file.name, sound)
+    assert store._verify(one_file.name, sound)
     content = bytearray(sound)
     for at in range(len(content)):
         content[at] ^= 1 << (at % 8)
         with pytest.raises(ValueError, match="damaged: its"):
-            store._unpack(one_file.name, bytes(content))
+            store._verify(one_file.name, bytes(content))
         content[at] = sound[at]
 
 
@@ -209,7 +210,9 @@ def test_a_refusing_file_system_is_named_and_loses_nothing(
     assert str(folder) in str(caught.value)
     stored = sorted(folder.iterdir())
     assert stored, "what was stored before stays"
-    assert {path.suffix for path in stored} == {".nc"}, "and no halves are left"
+    assert {path.suffix for path in stored} == {".nc", ".jsonl"}, (
+        "and no halves are left"
+    )
     done = found(study, tmp_path).done
     report = sweeps.run(study, store=tmp_path, progress=False)
     assert report.computed == 18 - done
@@ -285,8 +288,9 @@ def test_a_full_and_a_read_only_disk(toy, tiny_disk):
 
 def test_a_store_that_is_a_file_is_refused(small, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sweeps.StoreError, match="cannot create the store"):
-        sweeps.run(small, store=tmp_path / "file", progress=False)
+    for call in (sweeps.run, sweeps.status, sweeps.load):
+        with pytest.raises(sweeps.StoreError, match="Not a directory.*choose another"):
+            call(small, store=tmp_path / "file")
 
 
 def test_the_default_store_is_set_by_the_environment(monkeypatch, tmp_path):
@@ -322,3 +326,140 @@ def test_random_order_of_reading_does_not_matter(toy, tmp_path):
     loaded = sweeps.load(toy.STUDY, store=tmp_path)
     assert loaded.attrs["members_done"] == 18
     assert np.isfinite(loaded["end"]).all()
+
+
+def test_a_checkpoint_under_the_name_of_another_chunk_changes_nothing(toy, tmp_path):
+    study = toy.study(h=(3,), alpha=(0.1,), seed=(0, 1), size=1, save=True)
+    first, second = study.chunks("laptop")
+    store = Store(study, "laptop", tmp_path / "a")
+    store.prepare()
+    store.checkpoint(first).save(
+        {"x": np.array([0.5]), "curve": np.zeros((1, 60)), "step": 60}
+    )
+    for name in (first, second):
+        shutil.copy(
+            store.checkpoint(first).path, store.folder / f"{store.key(name.members)}.x"
+        )
+    (store.folder / f"{store.key(second.members)}.x").rename(
+        store.folder / f"{store.key(second.members)}.checkpoint"
+    )
+    store.checkpoint(first).clear()
+    with pytest.warns(RuntimeWarning, match="of something else"):
+        sweeps.run(study, store=tmp_path / "a", progress=False)
+    sweeps.run(study, store=tmp_path / "b", progress=False)
+    disturbed, sound = (sweeps.load(study, store=tmp_path / k) for k in "ab")
+    xr.testing.assert_equal(disturbed, sound)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.EIO])
+def test_what_the_machine_cannot_read_is_not_damage(toy, tmp_path, monkeypatch, code):
+    first, *others = fill(toy.STUDY, tmp_path)
+    real = Path.read_bytes
+
+    def refuse(path):
+        if path == first:
+            raise OSError(code, os.strerror(code))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Path, "read_bytes", refuse)
+        for call in (sweeps.status, sweeps.load, sweeps.run):
+            with pytest.raises(sweeps.StoreError, match="cannot read") as caught:
+                call(toy.STUDY, store=tmp_path)
+            assert caught.value.errno == code
+            assert str(first) in str(caught.value)
+    assert sorted(first.parent.glob("*.nc")) == [first, *others]
+    assert found(toy.STUDY, tmp_path).done == 18
+
+
+@pytest.mark.parametrize("error", [MemoryError, ImportError])
+def test_what_python_cannot_open_is_not_damage(toy, tmp_path, monkeypatch, error):
+    fill(toy.STUDY, tmp_path)
+    folder = Store(toy.STUDY, "laptop", tmp_path).folder
+    (folder / "manifest.jsonl").unlink()
+
+    def refuse(*args):
+        raise error("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(netcdf, "_read", refuse)
+        with pytest.raises(error):
+            sweeps.run(toy.STUDY, store=tmp_path, progress=False)
+    assert len(list(folder.glob("*.nc"))) == 6
+    assert not list(folder.glob("*.damaged"))
+
+
+def test_the_manifest_is_a_copy_and_never_more(toy, tmp_path, monkeypatch):
+    study = toy.STUDY
+    fill(study, tmp_path)
+    manifest = Store(study, "laptop", tmp_path).folder / "manifest.jsonl"
+    sound = manifest.read_bytes()
+    opened = []
+    real = Store._unpack
+
+    def count(self, content, names=None):
+        opened.append(len(content))
+        return real(self, content, names)
+
+    monkeypatch.setattr(Store, "_unpack", count)
+    before = found(study, tmp_path)
+    assert not opened, "with a manifest no file is opened"
+    lines = [line for line in sound.splitlines() if line]
+    entries = [json.loads(line.partition(b" ")[2]) for line in lines]
+    forged = [Entry(e[0], e[1], ((9, 9.0, 9),), ("fitted",)).line() for e in entries]
+    swapped = [
+        Entry(a[0], b[1], tuple(map(tuple, b[2])), tuple(b[3])).line()
+        for a, b in zip(entries, entries[1:] + entries[:1], strict=True)
+    ]
+    lies = {
+        "missing": None,
+        "empty": b"",
+        "cut": sound[: len(sound) // 2],
+        "flipped": sound.replace(b"fitted", b"fitteD"),
+        "noise": bytes(range(256)),
+        "other digests": b"".join(swapped),
+        "a line for a file that is not there": sound
+        + Entry(
+            "0" * 16 + "." + "0" * 16 + ".nc", "0" * 64, ((3, 0.1, 0),), ("x",)
+        ).line(),
+    }
+    for what, content in lies.items():
+        manifest.unlink(missing_ok=True)
+        if content is not None:
+            manifest.write_bytes(content)
+        assert found(study, tmp_path) == before, what
+        assert sweeps.run(study, store=tmp_path, progress=False).computed == 0, what
+        opened.clear()
+        assert found(study, tmp_path) == before, what
+        assert not opened, f"{what}: the run listed what was missing"
+    # Members that are not those of the file's name are never believed.
+    manifest.write_bytes(b"".join(forged))
+    assert found(study, tmp_path).done == 0
+    assert len(found(study, tmp_path).damaged) == 6
+
+
+def test_a_chunk_that_another_run_is_at_is_waited_for_and_not_computed_twice(
+    toy, tmp_path
+):
+    log = tmp_path / "log"
+    study = toy.study(log=str(log), pause=0.3)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(toy.__file__).parent)!r})\n"
+        "import toy_study\nfrom lazyrich import sweeps\n"
+        f"study = toy_study.study(log={str(log)!r}, pause=0.3)\n"
+        f"report = sweeps.run(study, store={str(tmp_path)!r}, progress=False)\n"
+        "print(report.computed, report.done)\n"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate()[0].split() for process in both]
+    assert [done for _, done in told] == ["18", "18"]
+    assert sum(int(computed) for computed, _ in told) == 18
+    assert len(log.read_text().split()) == 6, "every chunk was measured once"
+    assert len(list(Store(study, "laptop", tmp_path).folder.glob("*.nc"))) == 6
+    assert found(study, tmp_path).done == 18

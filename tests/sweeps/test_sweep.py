@@ -14,7 +14,6 @@ from lazyrich import sweeps
 from lazyrich.cli import main
 from lazyrich.sweeps import cluster as clusters
 from lazyrich.sweeps import work
-from lazyrich.sweeps.files import running_marker
 from lazyrich.sweeps.store import Store
 
 
@@ -79,11 +78,16 @@ def test_running_members_are_seen_while_their_process_lives(toy, tmp_path):
     store = Store(toy.STUDY, "laptop", tmp_path)
     store.prepare()
     chunk, other = toy.STUDY.chunks("laptop")[:2]
-    store.marker(other).write_text("4")  # left behind by a killed process
-    with running_marker(store.marker(chunk), str(len(chunk))):
+    left = store.folder / f"{store.key(other.members)}.running"
+    left.write_text("4")  # by a killed process
+    with store.claim(chunk) as mine:
+        assert mine
         assert sweeps.status(toy.STUDY, store=tmp_path).running == 4
+        with store.claim(chunk) as again:
+            assert not again, "nobody else's"
     assert sweeps.status(toy.STUDY, store=tmp_path).running == 0
-    assert not store.marker(chunk).exists()
+    store.tidy()
+    assert not list(store.folder.glob("*.running"))
 
 
 def test_a_failing_chunk_is_named_and_the_others_finish(toy, tmp_path):
@@ -143,7 +147,9 @@ def test_a_long_chunk_goes_on_from_its_checkpoint(toy, tmp_path, monkeypatch):
     run(study, tmp_path / "cut")
     assert steps == [10, 20, 30, 40, 50, 60] * 2
     left = [p.suffix for p in Store(study, "laptop", tmp_path / "cut").folder.iterdir()]
-    assert left == [".nc", ".nc"], "the checkpoint goes when the result is stored"
+    assert sorted(left) == [".jsonl", ".nc", ".nc"], (
+        "the checkpoint goes when the result is stored"
+    )
     one, two = (sweeps.load(study, store=tmp_path / name) for name in ("sound", "cut"))
     xr.testing.assert_identical(one.drop_attrs(), two.drop_attrs())
     assert sound.computed == 18
@@ -191,7 +197,7 @@ def test_what_a_worker_cannot_store_is_stored_by_the_sender(toy, tmp_path, monke
     assert outcome.packed is not None
     assert not store.folder.exists()
 
-    def elsewhere(study, chunks, store, cluster):
+    def elsewhere(study, chunks, store, cluster, wait):
         for chunk in chunks:
             yield work.work(study.measure, chunk, store, token="not-to-be-seen")
 

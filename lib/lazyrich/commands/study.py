@@ -126,11 +126,14 @@ def find_study(name: str) -> sweeps.Study:
     if not colon:
         importlib.import_module("lazyrich.studies.catalogue")
         return sweeps.find(name)
+    if not module or not attribute:
+        raise ValueError(f"study must be module:NAME, got {name!r}")
     try:
         study = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the user's module does when it is imported
         raise ValueError(
-            f"study must be module:NAME, got {name!r} ({error})"
+            f"study must be module:NAME of a module that can be imported, got {name!r} "
+            f"({type(error).__name__}: {error})"
         ) from error
     if not isinstance(study, sweeps.Study):
         raise ValueError(f"{name} must be a Study, got {type(study).__name__}")

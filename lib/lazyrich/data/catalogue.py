@@ -1,5 +1,6 @@
 """Which data sets there are, and where this machine has them."""
 
+import contextlib
 import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -239,11 +240,27 @@ def read(
         raise ValueError(f"name must be a labelled set, got {name!r}: use load_text")
     source = choose(name, source, folder)
     place = home() / name if source == "fetched" else Path(folder or ".").absolute()
-    return _read(name, source, place, image_size)
+    return _read(name, source, place, image_size, _state(source, place))
+
+
+def _state(source: str, place: Path) -> tuple[tuple[str, int, int, int, int], ...]:
+    """What tells whether files have changed since they were read."""
+    if source not in ("fetched", "folder"):
+        return ()
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    found = []
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            fact = path.stat()
+            times = (fact.st_mtime_ns, fact.st_ctime_ns)
+            found.append((str(path), fact.st_ino, fact.st_size, *times))
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=4)
-def _read(name: str, source: str, place: Path, image_size: int | None) -> Raw:
+def _read(
+    name: str, source: str, place: Path, image_size: int | None, state: tuple
+) -> Raw:
     entry = CATALOGUE[name]
     classes, told, top = entry.classes, f"{source}:{place.name}", 255.0
     if source == "fetched":

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lazyrich.sweeps.files import write_atomically
+from lazyrich.sweeps.files import read, write_atomically
 
-_MAGIC = b"lazyrich checkpoint 1\n"
+_MAGIC = b"lazyrich checkpoint 2\n"
 
 
 class Checkpoint:
@@ -28,10 +28,13 @@ class Checkpoint:
     Args:
         path: where the state is kept; ``None`` keeps nothing (every `load` is
             ``None``).
+        key: of what the state belongs to, such as a chunk. It is kept with the state: one
+            that was saved under another key is not resumed, wherever it lies.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, key: str = "") -> None:
         self.path = path
+        self.key = key
         self._saved_at = time.monotonic()
 
     def due(self, seconds: float = 30.0) -> bool:
@@ -47,32 +50,56 @@ class Checkpoint:
         """
         payload = _encode(state)
         if self.path is not None:
-            digest = hashlib.sha256(payload).hexdigest().encode() + b"\n"
-            write_atomically(self.path, _MAGIC + digest + payload)
+            head = _head(_coded(self.key), payload)
+            write_atomically(self.path, _MAGIC + head + b"\n" + payload)
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state; None if there is none or it is damaged (with a warning)."""
-        if self.path is None or not self.path.is_file():
+        """The saved state; None if there is none, or it is damaged or of something else
+        (with a warning).
+
+        Raises:
+            StoreError: the machine cannot read it.
+        """
+        if self.path is None:
             return None
-        content = self.path.read_bytes()
-        digest, _, payload = content.removeprefix(_MAGIC).partition(b"\n")
-        whole = content.startswith(_MAGIC)
-        if not whole or hashlib.sha256(payload).hexdigest().encode() != digest:
-            warnings.warn(
-                f"checkpoint {self.path} is damaged; its chunk starts afresh",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            self.clear()
+        try:
+            content = read(self.path)
+        except FileNotFoundError:
             return None
-        return _decode(payload)
+        whole, _, rest = content.partition(_MAGIC)
+        head, _, payload = rest.partition(b"\n")
+        key = head[:16].decode(errors="replace")
+        if not whole and head == _head(key, payload):
+            if key == _coded(self.key):
+                return _decode(payload)
+            what = "of something else"
+        else:
+            what = "damaged"
+        warnings.warn(
+            f"checkpoint {self.path} is {what}; its chunk starts afresh",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        self.clear()
+        return None
 
     def clear(self) -> None:
         """Forget the saved state."""
         if self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
+
+
+def _coded(key: str) -> str:
+    """The key as a word of fixed length."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _head(key: str, payload: bytes) -> bytes:
+    """A coded key, and a digest of key and state."""
+    digest = hashlib.sha256(key.encode() + b" " + payload).hexdigest()
+    return f"{key} {digest}".encode()
 
 
 def _leaves(

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
+import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
 WORTH_STARTING = 20.0
 # Environment variable with the number of cores that a chapter of the book may use.
 SHARE = "LAZYRICH_CORES"
-# How long to wait for an answer of a scheduler.
-PATIENCE = "20s"
+# Seconds to wait for an answer of a scheduler.
+PATIENCE = 5.0
+_ADDRESS = re.compile(
+    r"(?:(?P<kind>tcp|tls|ws|wss|ucx)://)?(?P<host>[\w.-]+|\[[\da-fA-F:.]+\]):(?P<port>\d+)"
+)
 
 
 def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str | None:
@@ -32,6 +37,8 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
     share them.
     """
     if cluster != "auto":
+        if cluster is not None:
+            check_address(cluster)
         return cluster
     workers = min(_cores(), chunks)
     if device == "cuda" or workers < 2 or seconds < WORTH_STARTING:
@@ -43,9 +50,43 @@ def choose(cluster: str | None, device: str, seconds: float, chunks: int) -> str
     return f"local:{workers}"
 
 
+def check_address(cluster: str) -> None:
+    """Refuse at once what is no cluster, however long a scheduler would be waited for.
+
+    Raises:
+        ValueError: neither ``local:N`` nor the address of a scheduler.
+    """
+    local = cluster.partition(":")[0] == "local"
+    found = _ADDRESS.fullmatch(cluster)
+    if not local and (found is None or int(found["port"]) > 65535):
+        raise ValueError(
+            "cluster must be 'local:N', 'auto' or the address of a Dask scheduler such "
+            f"as 'tcp://host:8786', got {cluster!r}"
+        )
+
+
+def _reach(cluster: str) -> None:
+    """Find out quickly whether anything listens at an address.
+
+    Raises:
+        OSError: nothing does; the message has the address.
+    """
+    found = _ADDRESS.fullmatch(cluster)
+    assert found is not None
+    host = found["host"].strip("[]")
+    try:
+        socket.create_connection((host, int(found["port"])), PATIENCE).close()
+    except OSError as error:
+        raise OSError(f"no scheduler answers at {cluster} ({error})") from error
+
+
 def outcomes(
-    study: Study, chunks: Sequence[Chunk], store: Store, cluster: str
-) -> Iterator[Outcome]:
+    study: Study,
+    chunks: Sequence[Chunk],
+    store: Store,
+    cluster: str,
+    wait: bool = False,
+) -> Generator[Outcome]:
     """Measure chunks on a cluster, in the order given; outcomes come as they finish.
 
     A chunk whose worker dies is given to another one, several times before it counts as
@@ -56,6 +97,7 @@ def outcomes(
         chunks: the work.
         store: where results go; workers that cannot see it send their results here.
         cluster: ``"local:N"``, or the address of a Dask scheduler.
+        wait: for other runs that are at work on a chunk.
 
     Raises:
         ValueError: `cluster` is malformed, Dask is not installed, `measure` cannot be
@@ -77,6 +119,7 @@ def outcomes(
                     chunk,
                     store,
                     token,
+                    wait,
                     key=f"{chunk.study}-{store.key(chunk.members)}-{run}",
                     priority=-order,
                     pure=False,
@@ -89,8 +132,10 @@ def outcomes(
             (store.folder / token).unlink(missing_ok=True)
 
 
-def _work_on_worker(path: str, chunk: Chunk, store: Store, token: str) -> Outcome:
-    return work(path, chunk, store, token, gpu=_gpu_of_worker(chunk.device))
+def _work_on_worker(
+    path: str, chunk: Chunk, store: Store, token: str, wait: bool
+) -> Outcome:
+    return work(path, chunk, store, token, _gpu_of_worker(chunk.device), wait)
 
 
 def _gpu_of_worker(device: str) -> int | None:
@@ -121,12 +166,13 @@ def _client(cluster: str, device: str) -> "Iterator[Client]":
             f"cluster {cluster!r} needs Dask: pip install 'lazyrich[cluster]'"
         ) from None
     if not cluster.startswith("local"):
+        check_address(cluster)
+        _reach(cluster)
         try:
             client = Client(cluster, timeout=PATIENCE, set_as_default=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                "cluster must be 'local:N', 'auto' or the address of a Dask scheduler "
-                f"such as 'tcp://host:8786', got {cluster!r} ({error})"
+        except (OSError, TypeError, ValueError) as error:
+            raise OSError(
+                f"no Dask scheduler answers at {cluster} ({error})"
             ) from error
         with client:
             yield client

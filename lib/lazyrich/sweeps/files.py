@@ -19,7 +19,10 @@ _DAY = 86400.0
 
 
 class StoreError(OSError):
-    """The store cannot be written: disk full, read-only. What it holds is safe."""
+    """The store cannot be written or read: disk full, read-only, no permission.
+
+    What it holds is safe.
+    """
 
 
 def temporary_name() -> str:
@@ -69,15 +72,35 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def read(path: Path) -> bytes:
+    """The content of a file of the store.
+
+    Raises:
+        FileNotFoundError: it has gone.
+        StoreError: the machine refused (permissions, open files, a failing disk); that
+            says nothing against the file.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            error.errno,
+            f"cannot read from the store ({error.strerror}); what is stored is left as "
+            "it is: mend that, then run again",
+            str(path),
+        ) from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes left: temporary files and markers.
 
     Temporary files of other machines count as left when they are over a day old.
     """
     for path in folder.glob("*.running"):
-        if marked_running(path) is None:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with claim(path, "") as mine:
+            del mine  # a marker that can be claimed was left; giving it up removes it
     for path in folder.glob(".*.tmp"):
         found = _TEMPORARY.fullmatch(path.name)
         if found is None:
@@ -100,29 +123,61 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_marker(path: Path, text: str) -> Iterator[None]:
-    """Show others that work is in progress, for display only.
+def claim(path: Path, text: str, *, wait: bool = False) -> Iterator[bool]:
+    """Say that this process, and no other, is at work on something; says whether it is.
 
-    The file is held by a shared `flock`, which the kernel drops when the process dies,
-    so a stale marker is recognised. Nothing depends on it: where it cannot be made,
-    work goes on without.
+    The file at ``path`` is held by an exclusive `flock`, which the kernel drops when the
+    process dies, however it dies; then the claim is free. It is removed at the end.
+
+    Where no such file can be made or locked (a read-only store, a file system without
+    locks) everybody's claim is granted: processes cannot see one another there.
+
+    Args:
+        path: the file, beside what is worked on.
+        text: what others may read in it.
+        wait: until a claim of another process ends.
     """
     handle = None
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        os.ftruncate(handle, 0)
-        os.write(handle, text.encode())
+        handle = _lock(path, wait)
+    except BlockingIOError:
+        yield False
+        return
     except OSError:
         pass
+    if handle is not None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.write(handle, text.encode())
     try:
-        yield
+        yield True
     finally:
         if handle is not None:
-            os.close(handle)
             with contextlib.suppress(OSError):
-                path.unlink()
+                path.unlink()  # while it is locked, so that nobody else's goes
+            os.close(handle)
+
+
+def _lock(path: Path, wait: bool) -> int:
+    """A locked handle of the file that lies at ``path``.
+
+    Raises:
+        BlockingIOError: somebody else has locked it.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Who had it before may have removed it: then the lock is on nothing.
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def marked_running(path: Path) -> str | None:

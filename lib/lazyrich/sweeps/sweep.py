@@ -148,6 +148,7 @@ def run(
     found = kept.look()
     damaged = [kept.set_aside(damage) for damage in found.damaged]
     kept.tidy()
+    kept.list_all(found)
     grid = [coordinates(member) for member in at.members()]
     done = sum(key in found.status for key in grid)
     chunks = study.chunks(
@@ -157,7 +158,7 @@ def run(
     seconds = study.estimate_seconds(scale, missing)
     cluster = clusters.choose(cluster, place.type, seconds, len(chunks))
 
-    computed = 0
+    computed, shared = 0, 0
     failures: list[Failure] = []
     if chunks:
         kept.prepare()
@@ -181,7 +182,10 @@ def run(
                 if outcome.packed is not None:
                     kept.put(*outcome.packed)
                     kept.checkpoint(outcome.chunk).clear()
-                computed += len(outcome.chunk)
+                if outcome.elsewhere:
+                    shared += len(outcome.chunk)
+                else:
+                    computed += len(outcome.chunk)
                 bar.update(len(outcome.chunk))
     report = Report(
         study=study.name,
@@ -191,7 +195,7 @@ def run(
         cluster=cluster,
         members=len(grid),
         computed=computed,
-        done=done + computed,
+        done=done + computed + shared,
         failures=tuple(failures),
         damaged=tuple(damaged),
         seconds=time.monotonic() - start,
@@ -275,11 +279,25 @@ def _outcomes(
     cluster: str | None,
     place: torch.device,
 ) -> Generator[Outcome]:
-    if cluster is not None:
-        yield from clusters.outcomes(study, chunks, store, cluster)
-        return
-    for chunk in chunks:
-        yield work(study.measure, chunk, store, gpu=place.index)
+    """One outcome a chunk. What another run is at work on comes last: by then it is
+    stored, or that run has ended and the chunk is ours."""
+    wait = False
+    while chunks:
+        if cluster is not None:
+            coming = clusters.outcomes(study, chunks, store, cluster, wait)
+        else:
+            coming = (
+                work(study.measure, chunk, store, gpu=place.index, wait=wait)
+                for chunk in chunks
+            )
+        later: list[Chunk] = []
+        with contextlib.closing(coming):
+            for outcome in coming:
+                if outcome.elsewhere == "working":
+                    later.append(outcome.chunk)
+                else:
+                    yield outcome
+        chunks, wait = later, True
 
 
 def _told(failure: Failure) -> str:

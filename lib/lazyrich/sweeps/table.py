@@ -1,28 +1,15 @@
-"""Tables of measurements: checked, packed as NetCDF bytes, merged over a grid."""
+"""Tables of measurements: checked, merged over a grid."""
 
-import io
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import h5netcdf
-import h5py
 import numpy as np
 import xarray as xr
-from xarray.backends import H5NetCDFStore
 
+from lazyrich.sweeps import netcdf
+from lazyrich.sweeps.netcdf import Table
 from lazyrich.sweeps.study import Chunk, Member, Scale
-
-# How NetCDF4 notes its dimensions in HDF5.
-_HDF5_ATTRIBUTES = {
-    "CLASS",
-    "NAME",
-    "DIMENSION_LIST",
-    "REFERENCE_LIST",
-    "_Netcdf4Dimid",
-    "_Netcdf4Coordinates",
-    "_NCProperties",
-}
 
 MISSING = "missing"
 DONE = "done"
@@ -32,8 +19,9 @@ def check(table: Any, chunk: Chunk) -> xr.Dataset:
     """The table a study's `measure` returned, with the chunk's coordinates attached.
 
     Raises:
-        TypeError: not a Dataset, or a variable of a kind NetCDF cannot hold.
-        ValueError: the ``member`` dimension or an axis does not match the chunk.
+        TypeError: not a Dataset, or a variable or attribute that NetCDF cannot hold.
+        ValueError: the ``member`` dimension or an axis does not match the chunk, or a
+            name or attribute means something else to NetCDF.
     """
     if not isinstance(table, xr.Dataset):
         raise TypeError(
@@ -53,118 +41,47 @@ def check(table: Any, chunk: Chunk) -> xr.Dataset:
             raise ValueError(f"variable {axis!r} differs from the chunk's coordinates")
     table = table.reset_coords(drop=False) if "status" in table.coords else table
     table = table.drop_vars("member", errors="ignore").assign_coords(chunk.coords)
-    for name, variable in table.variables.items():
-        if variable.dtype == object:
-            if not all(isinstance(value, str) for value in variable.values.flat):
-                raise TypeError(f"variable {name!r} must hold numbers or strings")
-            table[name] = variable.astype(str)
-        elif variable.dtype.kind not in "biufUMm":
-            raise TypeError(
-                f"variable {name!r} must hold numbers or strings, got {variable.dtype} "
-                "(store real and imaginary parts of complex values apart)"
-            )
+    table = netcdf.storable(table)
     if "status" in table and table["status"].dims != ("member",):
         raise ValueError(f"status must lie along 'member', got {table['status'].dims}")
     status_words(table)
     return table
 
 
-def status_words(table: xr.Dataset) -> list[str]:
+def status_words(table: Table | xr.Dataset) -> list[str]:
     """How each member ended, in words; ``done`` where the table does not say.
 
     Raises:
         TypeError: integers without ``flag_values`` and ``flag_meanings``.
     """
+    table = Table.of(table)
     if "status" not in table:
         return [DONE] * table.sizes["member"]
-    status = table["status"]
-    if status.dtype.kind in "UO":
-        return [str(word) for word in status.values]
-    attrs = status.attrs
-    if status.dtype.kind not in "iu" or not {"flag_values", "flag_meanings"} <= set(
+    _, values, attrs = table["status"]
+    if values.dtype.kind in "UO":
+        return [str(word) for word in values]
+    if values.dtype.kind not in "iu" or not {"flag_values", "flag_meanings"} <= set(
         attrs
     ):
         raise TypeError(
             "status must be strings, or integers with attributes flag_values and "
-            f"flag_meanings, got {status.dtype} with attributes {sorted(attrs)}"
+            f"flag_meanings, got {values.dtype} with attributes {sorted(attrs)}"
         )
-    values = np.atleast_1d(attrs["flag_values"]).tolist()
-    words = dict(zip(values, str(attrs["flag_meanings"]).split(), strict=True))
-    return [words.get(value, f"status {value}") for value in status.values.tolist()]
+    flags = np.atleast_1d(attrs["flag_values"]).tolist()
+    words = dict(zip(flags, str(attrs["flag_meanings"]).split(), strict=True))
+    return [words.get(value, f"status {value}") for value in values.tolist()]
 
 
-def encode(table: xr.Dataset) -> bytes:
-    """NetCDF4 bytes; every array is compressed and carries Fletcher-32 checksums."""
-    encoding: dict[str, dict[str, Any]] = {}
-    table = table.copy()
-    for name, variable in table.variables.items():
-        variable.encoding = {}
-        settings: dict[str, Any] = {}
-        if variable.dtype.kind == "U":
-            settings["dtype"] = "S1"  # fixed-size characters can carry checksums
-        if variable.size and (variable.ndim or "dtype" in settings):
-            settings.update(fletcher32=True, zlib=True, complevel=4, shuffle=True)
-        encoding[str(name)] = settings
-    buffer = io.BytesIO()
-    # Not `to_netcdf`: inside a Dask worker that would take a lock from the cluster.
-    with h5netcdf.File(buffer, "w") as file:
-        unlocked = H5NetCDFStore(file, lock=False)  # pyright: ignore[reportArgumentType]
-        table.dump_to_store(unlocked, encoding=encoding)
-    return buffer.getvalue()
-
-
-def decode(content: bytes, names: Collection[str] | None = None) -> xr.Dataset:
-    """The table of some NetCDF4 bytes, in memory; with `names`, only these variables.
-
-    Reads with h5py what `encode` wrote, which is several times faster than a general
-    NetCDF reader, and leaves the conventions (characters, booleans, fill values) to
-    xarray.
-
-    Raises:
-        ValueError: the bytes are no NetCDF4 file that can be read.
-    """
-    try:
-        with h5py.File(io.BytesIO(content)) as file:
-            variables = {
-                name: (_dims(name, item, file), item[()], _attrs(item))
-                for name, item in file.items()
-                if (names is None or name in names) and not _bare_dimension(item)
-            }
-            return xr.decode_cf(xr.Dataset(variables, attrs=_attrs(file)))
-    except Exception as error:  # HDF5 raises many kinds for bytes that are not its own
-        raise ValueError(f"not a readable NetCDF4 file ({error})") from error
-
-
-def _bare_dimension(item: Any) -> bool:
-    """Whether an HDF5 dataset only declares the length of a dimension."""
-    name = item.attrs.get("NAME", b"")
-    return bytes(name).startswith(b"This is a netCDF dimension but not a netCDF")
-
-
-def _dims(name: str, item: Any, file: Any) -> tuple[str, ...]:
-    if "DIMENSION_LIST" not in item.attrs:  # a scalar, or a dimension's own labels
-        return (name,) * item.ndim
-    scales = item.attrs["DIMENSION_LIST"]
-    return tuple(file[scale[0]].name.removeprefix("/") for scale in scales)
-
-
-def _attrs(item: Any) -> dict[str, Any]:
-    kept = {k: v for k, v in item.attrs.items() if k not in _HDF5_ATTRIBUTES}
-    return {  # NetCDF has no scalars here: an array of one value is that value
-        key: value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
-        for key, value in kept.items()
-    }
-
-
-def members_of(table: xr.Dataset, axes: Iterable[str]) -> list[Member]:
+def members_of(table: Table | xr.Dataset, axes: Iterable[str]) -> list[Member]:
     """Coordinates of every member of a stored table.
 
     Raises:
         ValueError: an axis is missing.
     """
+    table = Table.of(table)
     columns = {}
     for axis in axes:
-        if axis not in table.variables or table[axis].dims != ("member",):
+        if axis not in table or table[axis].dims != ("member",):
             raise ValueError(f"no axis {axis!r} along 'member'")
         columns[axis] = table[axis].values.tolist()
     return [
@@ -173,7 +90,7 @@ def members_of(table: xr.Dataset, axes: Iterable[str]) -> list[Member]:
     ]
 
 
-def merge(tables: Sequence[xr.Dataset], at: Scale) -> xr.Dataset:
+def merge(found: Sequence[Table | xr.Dataset], at: Scale) -> xr.Dataset:
     """One table over the full grid from tables over a few members each.
 
     Where two tables hold the same member the first counts. Missing members and the ends
@@ -184,6 +101,7 @@ def merge(tables: Sequence[xr.Dataset], at: Scale) -> xr.Dataset:
     Raises:
         ValueError: a variable without ``member``, or its dimensions, differ.
     """
+    tables = [Table.of(table) for table in found]
     grid_index = {tuple(m.values()): i for i, m in enumerate(at.members())}
     rows: list[np.ndarray] = []  # of each table, which members are used
     places: list[np.ndarray] = []  # and where in the grid they go
@@ -204,34 +122,35 @@ def merge(tables: Sequence[xr.Dataset], at: Scale) -> xr.Dataset:
 
     merged = xr.Dataset(coords={axis: list(v) for axis, v in at.grid.items()})
     labels, positions = _align(tables)
-    sizes = _sizes(tables, labels)
+    each = [table.sizes for table in tables]
+    sizes = _longest(each) | {dim: len(values) for dim, values in labels.items()}
     for dim, values in labels.items():
         merged = merged.assign_coords({dim: (dim, values)})
-    names = dict.fromkeys(str(name) for table in tables for name in table.variables)
-    for name in names:
+    for name in dict.fromkeys(name for table in tables for name in table.variables):
         if name in at.grid or name in labels or name == "status":
             continue
-        having = [k for k, table in enumerate(tables) if name in table.variables]
+        having = [k for k, table in enumerate(tables) if name in table]
         dims = _agreed_dims(name, [tables[k] for k in having])
         first = tables[having[0]][name]
         if "member" not in dims:
-            if any(not first.identical(tables[k][name]) for k in having[1:]):
+            if any(not netcdf.same(first, tables[k][name]) for k in having[1:]):
                 raise ValueError(
                     f"variable {name!r} has no dimension 'member' and differs between "
                     "chunks"
                 )
-            merged[name] = first.variable
+            merged[name] = first
         else:
             inner = [dim for dim in dims if dim != "member"]
             whole = len(taken) == len(at) and all(
-                name in table.variables
-                and all(table.sizes[dim] == sizes[dim] for dim in inner)
-                for table in tables
+                name in table and all(own[dim] == sizes[dim] for dim in inner)
+                for table, own in zip(tables, each, strict=True)
             )
-            dtypes = [tables[k][name].dtype for k in having]
+            dtypes = list({tables[k][name].values.dtype for k in having})
             full = _blank((len(at), *(sizes[dim] for dim in inner)), dtypes, whole)
             for k in having:
-                values = tables[k][name].transpose("member", *inner).values[rows[k]]
+                own_dims, values, _ = tables[k][name]
+                order = [own_dims.index(dim) for dim in ("member", *inner)]
+                values = values.transpose(order)[rows[k]]
                 where = [
                     positions[k][d] if d in labels else np.arange(values.shape[i])
                     for i, d in enumerate(inner, start=1)
@@ -247,7 +166,7 @@ def merge(tables: Sequence[xr.Dataset], at: Scale) -> xr.Dataset:
 
 
 def _status(
-    tables: Sequence[xr.Dataset],
+    tables: Sequence[Table],
     rows: Sequence[np.ndarray],
     places: Sequence[np.ndarray],
     at: Scale,
@@ -260,15 +179,15 @@ def _status(
     return np.array(words).reshape(tuple(at.shape.values()))
 
 
-def _agreed_dims(name: str, tables: Sequence[xr.Dataset]) -> tuple[str, ...]:
-    kinds = {frozenset(map(str, table[name].dims)) for table in tables}
-    if len(kinds) > 1:
+def _agreed_dims(name: str, tables: Sequence[Table]) -> tuple[str, ...]:
+    first = tables[0][name].dims
+    if any(set(table[name].dims) != set(first) for table in tables):
         raise ValueError(f"variable {name!r} has different dimensions between chunks")
-    return tuple(map(str, tables[0][name].dims))
+    return first
 
 
 def _align(
-    tables: Sequence[xr.Dataset],
+    tables: Sequence[Table],
 ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
     """Labels of each inner dimension, and where each table's entries go along it.
 
@@ -277,11 +196,16 @@ def _align(
     """
     labels: dict[str, np.ndarray] = {}
     positions: list[dict[str, np.ndarray]] = [{} for _ in tables]
-    dims = dict.fromkeys(str(d) for t in tables for d in t.indexes if d in t.dims)
+    dims = dict.fromkeys(
+        name
+        for t in tables
+        for name, item in t.variables.items()
+        if item.dims == (name,)
+    )
     for dim in dims:
-        if not all(dim in table.indexes for table in tables if dim in table.dims):
+        if not all(dim in table for table in tables if dim in table.sizes):
             raise ValueError(f"dimension {dim!r} has labels in some chunks only")
-        given = {k: t[dim].values for k, t in enumerate(tables) if dim in t.indexes}
+        given = {k: t[dim].values for k, t in enumerate(tables) if dim in t}
         longest = max(given.values(), key=len)
         if all(np.array_equal(v, longest[: len(v)]) for v in given.values()):
             labels[dim] = longest
@@ -294,14 +218,12 @@ def _align(
     return labels, positions
 
 
-def _sizes(
-    tables: Sequence[xr.Dataset], labels: Mapping[str, np.ndarray]
-) -> dict[str, int]:
+def _longest(each: Sequence[Mapping[str, int]]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for table in tables:
-        for dim, size in table.sizes.items():
-            sizes[str(dim)] = max(size, sizes.get(str(dim), 0))
-    return sizes | {dim: len(values) for dim, values in labels.items()}
+    for own in each:
+        for dim, size in own.items():
+            sizes[dim] = max(size, sizes.get(dim, 0))
+    return sizes
 
 
 def _blank(
@@ -311,21 +233,19 @@ def _blank(
     dtype = np.result_type(*dtypes)
     if dtype.kind == "U":
         return np.full(shape, "", dtype)
-    if dtype.kind in "mM":
-        return np.full(shape, "NaT", dtype)
     if dtype.kind != "f" and not whole:
         dtype = np.dtype(np.float64)
     return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
 
 
-def provenance(tables: Sequence[xr.Dataset]) -> dict[str, Any]:
+def provenance(tables: Sequence[Table | xr.Dataset]) -> dict[str, Any]:
     """Attributes of many tables in one.
 
     ``seconds`` is their sum and ``date`` the latest; of any other attribute on which
     they differ, all distinct values are listed.
     """
     merged: dict[str, Any] = {}
-    for name in dict.fromkeys(name for table in tables for name in table.attrs):
+    for name in dict.fromkeys(str(name) for table in tables for name in table.attrs):
         values = [_plain(table.attrs[name]) for table in tables if name in table.attrs]
         if name in ("seconds", "date"):
             merged[name] = sum(values) if name == "seconds" else max(values)

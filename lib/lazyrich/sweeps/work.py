@@ -18,7 +18,8 @@ import torch
 from lazyrich.core.threads import one_thread
 from lazyrich.sweeps import table as tables
 from lazyrich.sweeps.checkpoint import Checkpoint
-from lazyrich.sweeps.files import StoreError, running_marker
+from lazyrich.sweeps.files import StoreError
+from lazyrich.sweeps.manifest import Entry
 from lazyrich.sweeps.store import Store
 from lazyrich.sweeps.study import Chunk, Measure
 
@@ -44,15 +45,19 @@ class Outcome:
 
     Attributes:
         chunk: the members.
-        packed: name and content of the file, where the worker could not store it.
+        packed: manifest entry and content of the file, where the worker could not store
+            it.
         failure: why there is no result.
         store_error: set if the store refused a checkpoint.
+        elsewhere: another run is at work on it (``"working"``), or has stored it
+            (``"stored"``).
     """
 
     chunk: Chunk
-    packed: tuple[str, bytes] | None = None
+    packed: tuple[Entry, bytes] | None = None
     failure: Failure | None = None
     store_error: StoreError | None = None
+    elsewhere: str = ""
 
 
 def function_path(measure: Measure) -> str:
@@ -83,6 +88,7 @@ def work(
     store: Store,
     token: str | None = None,
     gpu: int | None = None,
+    wait: bool = False,
 ) -> Outcome:
     """Measure one chunk and store it; whatever goes wrong is in the outcome.
 
@@ -97,6 +103,7 @@ def work(
             seen (on another machine), or where storing fails, the packed result is
             handed back.
         gpu: index of the CUDA device that ``"cuda"`` means.
+        wait: until another run that is at work on the chunk has ended.
     """
     visible = token is None or (store.folder / token).is_file()
     checkpoint = store.checkpoint(chunk) if visible else Checkpoint(None)
@@ -104,22 +111,24 @@ def work(
         function = resolve(measure) if isinstance(measure, str) else measure
         with contextlib.ExitStack() as stack:
             if visible:
-                marker = running_marker(store.marker(chunk), str(len(chunk)))
-                stack.enter_context(marker)
+                if not stack.enter_context(store.claim(chunk, wait=wait)):
+                    return Outcome(chunk, elsewhere="working")
+                if store.has(chunk):
+                    return Outcome(chunk, elsewhere="stored")
             stack.enter_context(_place(chunk.device, gpu))
             start = time.perf_counter()
             table = tables.check(function(chunk, checkpoint), chunk)
             attrs = _provenance(chunk, time.perf_counter() - start)
             packed = store.pack(chunk, table, attrs)
+            if visible:  # stored while it is claimed
+                with contextlib.suppress(StoreError):  # then the sender tries
+                    store.put(*packed)
+                    checkpoint.clear()
+                    return Outcome(chunk)
     except StoreError as error:
         return Outcome(chunk, store_error=error)
     except Exception as error:
         return Outcome(chunk, failure=_failure(chunk, error))
-    if visible:
-        with contextlib.suppress(StoreError):  # then the sender tries
-            store.put(*packed)
-            checkpoint.clear()
-            return Outcome(chunk)
     return Outcome(chunk, packed)
 
 
@@ -146,10 +155,15 @@ def _provenance(chunk: Chunk, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "threads": torch.get_num_threads(),
         "torch_version": str(torch.__version__),
-        "lazyrich_version": importlib.metadata.version("lazyrich"),
+        "lazyrich_version": _version(),
         "git_commit": git_commit(),
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("lazyrich")
 
 
 @functools.cache
