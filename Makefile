@@ -75,7 +75,7 @@ serve: install
 
 # The picture of the README and the front page, from the stored runs of the sweep.
 cover: install
-	$(BIN)/python -m lazyrich.publish.cover
+	$(BIN)/lazyrich cover
 
 bench: install
 	$(BIN)/python -m benchmarks

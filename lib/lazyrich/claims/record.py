@@ -16,7 +16,7 @@ from typing import Any
 
 from lazyrich.claims.check import SCALES
 from lazyrich.claims.criterion import Value
-from lazyrich.core import project
+from lazyrich.core import files, project
 
 FORMAT = 1
 
@@ -49,24 +49,6 @@ def kept_folder() -> Path:
     return project.root() / "results" / "records"
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one.
-
-    Raises:
-        OSError: the folder cannot be written to; the old file stays as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def write(
     folder: Path,
     chapter: str,
@@ -87,7 +69,8 @@ def write(
     }
     path = folder / scale / f"{chapter}.json"
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-    replace(path, text.encode() + b"\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(path, f"{text}\n")
     return path
 
 
@@ -174,7 +157,8 @@ def keep(fresh: Path | None = None, kept: Path | None = None) -> list[Path]:
         read(path)
         contents.append((target / path.relative_to(source), path.read_bytes()))
     for path, content in contents:
-        replace(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, content)
     return [path for path, _ in contents]
 
 

@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from lazyrich.core.versions import versions
+from lazyrich.core.provenance import versions
 from lazyrich.publish import chapter as chapters
 from lazyrich.publish import render, stamp
 from lazyrich.publish.tree import Settings, Tree

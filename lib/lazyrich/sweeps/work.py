@@ -1,20 +1,18 @@
 """Measuring one chunk: the part of a sweep that happens on a worker."""
 
 import contextlib
-import functools
 import importlib
 import importlib.metadata
-import subprocess
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lazyrich.core.provenance import git_commit
 from lazyrich.core.threads import one_thread
 from lazyrich.sweeps import table as tables
 from lazyrich.sweeps.checkpoint import Checkpoint
@@ -150,20 +148,3 @@ def _provenance(chunk: Chunk, seconds: float) -> dict[str, Any]:
         "git_commit": git_commit(),
     }
     return {name: value for name, value in known.items() if value is not None}
-
-
-@functools.cache
-def git_commit() -> str | None:
-    """Commit of the checkout this package is, ``-dirty`` if changed; None if none."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
