@@ -37,6 +37,10 @@ class Measurement:
     provenance: Mapping[str, Any]
     fresh: bool = True
 
+    def as_dict(self) -> dict[str, Any]:
+        """What was measured, as plain data: values and spreads."""
+        return {"values": dict(self.values), "spread": dict(self.spread)}
+
 
 def fresh_folder() -> Path:
     """Where chapters write: ``_build/records``, or what ``LAZYRICH_RECORDS`` says."""
@@ -63,8 +67,7 @@ def write(
         "scale": scale,
         "provenance": dict(provenance),
         "claims": {
-            claim_id: {"values": dict(found.values), "spread": dict(found.spread)}
-            for claim_id, found in measurements.items()
+            claim_id: found.as_dict() for claim_id, found in measurements.items()
         },
     }
     path = folder / scale / f"{chapter}.json"
