@@ -158,9 +158,9 @@ class _Search:
 
     def sources(self, code: Module, words: set[str]) -> None:
         """Start from the cells of a chapter."""
-        for name in code.imports.keys() - code.used:
-            for target in code.imports[name]:
-                self.chain(target)
+        chains = {chain for s in code.statements for chain in s.chains}
+        for target in modules.unused(code.imports, code.named, chains):
+            self.chain(target)
         for base in code.stars:
             self.everything(base)
         self.touch(code.touches)
@@ -245,8 +245,10 @@ class _Search:
                     self.chain(".".join([other, *rest]), from_library)
             if below in paths:
                 self.touch([below])
-                here = below
-                continue
+                # A name of the face hides the module of the same name.
+                if rest or not known:
+                    here = below
+                    continue
             if not known:
                 # A name that comes from a star, or that is made at run time.
                 self.everything(here)

@@ -57,12 +57,14 @@ class Module:
         imports: absolute chains that a name may stand for.
         stars: modules of which every name is imported.
         touches: modules that run when this one is imported.
+        named: modules imported as ``import lazyrich.core.rng``, without another name.
     """
 
     statements: list[Statement] = field(default_factory=list)
     imports: dict[str, set[str]] = field(default_factory=dict)
     stars: set[str] = field(default_factory=set)
     touches: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
 
     @functools.cached_property
     def bindings(self) -> dict[str, list[Statement]]:
@@ -92,6 +94,7 @@ class Module:
             "imports": {name: sorted(found) for name, found in self.imports.items()},
             "stars": sorted(self.stars),
             "touches": sorted(self.touches),
+            "named": sorted(self.named),
         }
 
     @classmethod
@@ -109,16 +112,19 @@ class Module:
             for found in content["statements"]
         ]
         imports = {name: set(found) for name, found in content["imports"].items()}
-        return cls(statements, imports, set(content["stars"]), set(content["touches"]))
+        rest = (set(content[key]) for key in ("stars", "touches", "named"))
+        return cls(statements, imports, *rest)
 
-    @property
-    def used(self) -> set[str]:
-        """Names at which some chain of this module starts."""
-        return {
-            chain.partition(".")[0]
-            for statement in self.statements
-            for chain in statement.chains
-        }
+
+def unused(imports: dict[str, set[str]], named: set[str], chains: set[str]) -> set[str]:
+    """Absolute chains that imports bring and that no chain is seen to start with.
+
+    They may be used unseen.
+    """
+    starts = {".".join(c.split(".")[:end]) for c in chains for end in range(1, 9)}
+    roots = {name.partition(".")[0] for name in named}
+    found = {t for name in imports.keys() - starts - roots for t in imports[name]}
+    return found | (named - starts)
 
 
 def digest(tree: ast.AST) -> str:
@@ -222,6 +228,8 @@ def _bind(
 ) -> None:
     for name, target, base in _brought(node, here, root):
         module.touches.add(base)
+        if isinstance(node, ast.Import) and name != base and target != base:
+            module.named.add(base)
         if name == "*":
             module.stars.add(base)
         else:
@@ -259,24 +267,16 @@ def _names(target: ast.AST) -> Iterator[str]:
 
 
 def _statement(node: ast.stmt, here: str, root: str, makers: set[str]) -> Statement:
-    local: dict[str, set[str]] = {}
-    touches: set[str] = set()
-    absolute: set[str] = set()
+    inside = Module()
     for child in ast.walk(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
-            for name, target, base in _brought(child, here, root):
-                touches.add(base)
-                if name == "*":
-                    absolute.add(base)
-                else:
-                    local.setdefault(name, set()).add(target)
+            _bind(child, here, root, inside)
     chains = set(_chains(node))
     roots = {chain.partition(".")[0] for chain in chains}
+    absolute = inside.stars | unused(inside.imports, inside.named, chains)
     for chain in chains:
         name, dot, rest = chain.partition(".")
-        absolute |= {f"{target}{dot}{rest}" for target in local.get(name, ())}
-    # An import that nothing is seen to use may be used unseen.
-    absolute |= {t for name in local.keys() - roots for t in local[name]}
+        absolute |= {f"{to}{dot}{rest}" for to in inside.imports.get(name, ())}
     absolute |= set(_in_strings(node, root))
     binds = _targets(node)
     return Statement(
@@ -284,7 +284,7 @@ def _statement(node: ast.stmt, here: str, root: str, makers: set[str]) -> Statem
         digest=digest(node),
         chains=frozenset(chains),
         absolute=frozenset(absolute),
-        touches=frozenset(touches),
+        touches=frozenset(inside.touches),
         effect=not binds or isinstance(node, _COMPOUND),
         reads_files="__file__" in roots or any(map(_RESOURCES.match, chains)),
         reflects=bool(_REFLECTION & roots) or "sys.modules" in chains,
