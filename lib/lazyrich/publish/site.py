@@ -14,6 +14,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
+from lazyrich.claims import record
 from lazyrich.core import files
 from lazyrich.core.book import pages
 from lazyrich.publish import render, stamp
@@ -231,16 +232,13 @@ def _digests(paths: Iterable[Path]) -> dict[str, str]:
 def _sources(tree: Tree, chapters: Mapping[str, Chapter]) -> dict[str, str]:
     """Everything that pages are made from."""
     found = [tree.config, tree.toc, tree.lock]
-    for folder in (tree.root / "book", tree.package, *_records(tree)):
+    records = record.fresh_folder(), record.kept_folder()
+    for folder in (tree.root / "book", tree.package, *records):
         found += (p for p in sorted(folder.rglob("*")) if "__pycache__" not in p.parts)
     for chapter in chapters.values():
         found += [stamp.notebook_path(tree, chapter), stamp.stamp_path(tree, chapter)]
     addresses = {name: os.environ.get(name, "") for name in (REPOSITORY, SITE)}
     return _digests(found) | addresses
-
-
-def _records(tree: Tree) -> list[Path]:
-    return [tree.root / "_build" / "records", tree.root / "results" / "records"]
 
 
 def _shared(tree: Tree) -> dict[str, str]:

@@ -203,7 +203,7 @@ def reason(tree: Tree, chapter: Chapter, key: Key) -> str:
         return "never executed"
     if stamp["key"] != key.value:
         return key.changed(stamp.get("parts"))
-    moved = presence.changed(stamp.get("data", {}).get("asked", {}))
+    moved = presence.changed(stamp.get("data", {}).get("answers", {}))
     if moved:
         return f"other data are here now ({', '.join(moved[:2])})"
     if stamp.get("notebook") != file_digest(notebook_path(tree, chapter)):
