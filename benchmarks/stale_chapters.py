@@ -148,7 +148,7 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 EDITS = {
     "a word in a reason": _edit("claims/checks/flow.yaml", "because: ", "because: so "),
     "a style of the tables": _edit("claims/markup.py", "padding:0 .5em", "padding:0"),
-    "a word in an erratum": _edit("claims/errata.yaml", "scope: >-\n", "scope: >-\n  So.\n"),
+    "a word in an erratum": _edit("claims/errata.yaml", ">-\n", ">-\n  So.\n"),
     "a comment in a module": _edit("kernels/empirical.py", "\ndef ", "\n# Words.\ndef "),
     "a change in kernels/trace.py": _edit("kernels/trace.py", "return ", "return 1 * "),
 }  # fmt: skip

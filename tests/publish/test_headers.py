@@ -18,7 +18,9 @@ def read(chapter: Chapter, name: str) -> bool:
     """Whether a cell reads the parameter for more than the label of a record."""
     cells = [c for c in chapter.notebook().cells if c.cell_type == "code"]
     lines = "\n".join(cell.source for cell in cells).splitlines()
-    tree = ast.parse("\n".join(line for line in lines if line[:1] not in "%!?" or not line))
+    tree = ast.parse(
+        "\n".join(line for line in lines if line[:1] not in "%!?" or not line)
+    )
     labels = [
         word.value
         for call in ast.walk(tree)

@@ -94,7 +94,9 @@ def test_one_scale_and_the_cpu_mean_one_key(book: Book) -> None:
 def test_a_chapter_at_one_scale_runs_once_for_all_books(book: Book) -> None:
     book.chapter("a", "print(scale, device)", extra=FIXED)
     book.chapter("b", "print(scale, device)")
-    assert set(run(book, Tree(book.root, Settings(), book.tree().package)).executed) == {
+    assert set(
+        run(book, Tree(book.root, Settings(), book.tree().package)).executed
+    ) == {
         "a",
         "b",
     }
@@ -105,7 +107,11 @@ def test_a_chapter_at_one_scale_runs_once_for_all_books(book: Book) -> None:
     found = chapters(paper.root, paper.toc)
     facts = stamp.read_stamp(stamp.stamp_path(paper, found["a"]))
     assert facts is not None
-    assert (facts["scale"], facts["device"], facts["ran_on"]) == ("laptop", "cpu", "cpu")
+    assert (facts["scale"], facts["device"], facts["ran_on"]) == (
+        "laptop",
+        "cpu",
+        "cpu",
+    )
 
 
 def test_what_a_chapter_does_not_offer_is_refused(book: Book) -> None:
@@ -115,7 +121,9 @@ def test_what_a_chapter_does_not_offer_is_refused(book: Book) -> None:
     with pytest.raises(ValueError, match="'a' computes on the cpu only, got"):
         run(book, book.tree("laptop", "cuda"), chapter="a")
     book.chapter("a", "1", extra="scales: [huge]\n")
-    with pytest.raises(ValueError, match=r"a\.md: scales must be some of laptop, paper"):
+    with pytest.raises(
+        ValueError, match=r"a\.md: scales must be some of laptop, paper"
+    ):
         run(book)
 
 

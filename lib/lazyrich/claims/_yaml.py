@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-
 # The loader in C reads the checks in a tenth of the time, where it is there.
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

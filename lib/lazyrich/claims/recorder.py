@@ -165,7 +165,7 @@ class Recorder:
         if claim_id not in ledger():
             raise ValueError(f"claim_id: the ledger has no claim {claim_id!r}")
         if claim_id not in self._overlay:
-                raise ValueError(
+            raise ValueError(
                 f"claim_id: {claim_id!r} has no criteria yet; write them into "
                 f"claims/checks/{self.chapter}.yaml before measuring"
             )

@@ -53,7 +53,12 @@ class VerdictTable:
         overlay = checks() if overlay is None else overlay
         found = [
             Measurement(
-                one["id"], facts["chapter"], facts["scale"], one["values"], one["spread"], {}
+                one["id"],
+                facts["chapter"],
+                facts["scale"],
+                one["values"],
+                one["spread"],
+                {},
             )
             for one in facts["claims"]
         ]

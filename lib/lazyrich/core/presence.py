@@ -69,7 +69,9 @@ def read_log(path: Path) -> Asked:
 
 def changed(answers: dict[str, Any]) -> list[str]:
     """The questions that this machine answers in another way now."""
-    return [question for question, answer in answers.items() if _answer(question) != answer]
+    return [
+        question for question, answer in answers.items() if _answer(question) != answer
+    ]
 
 
 def _ask(question: str) -> Any:

@@ -35,9 +35,7 @@ def git_commit(folder: Path = _HERE) -> str | None:
     top = _git(folder, "rev-parse", "--show-toplevel")
     if not top or not _is_ours(Path(top) / "pyproject.toml"):
         return None
-    return _git(
-        folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-    )
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _git(folder: Path, *command: str) -> str | None:

@@ -16,6 +16,7 @@ from lazyrich.publish.tree import SCALES, Settings
 # On what a chapter may compute; ``auto`` is one of them.
 COMPUTING = ("cpu", "cuda")
 
+
 @dataclass(frozen=True)
 class Chapter:
     """A page with code cells.

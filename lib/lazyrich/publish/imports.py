@@ -154,7 +154,7 @@ class _Search:
         self.seen: set[tuple[str, str]] = set()
         self.chains: set[tuple[str, bool]] = set()
         self.touched: set[str] = set()
-        self.whole: set[str] = set()
+        self.whole: set[tuple[str, bool]] = set()
 
     def sources(self, code: Module, words: set[str]) -> None:
         """Start from the cells of a chapter."""
@@ -166,9 +166,8 @@ class _Search:
         self.touch(code.touches)
         for statement in code.statements:
             self.uses(code, statement)
-        studies = self.library.studies()
-        for word in words & studies.keys():
-            for target in studies[word]:
+        for word in words:
+            for target in self.library.studies().get(word, ()):
                 self.chain(target)
 
     def run(self) -> dict[str, str]:
@@ -176,7 +175,9 @@ class _Search:
         while self.queue:
             name, module, statement = self.queue.pop()
             old = self.found.get(name)
-            self.found[name] = statement.digest if old is None else f"{old} {statement.digest}"
+            self.found[name] = (
+                statement.digest if old is None else f"{old} {statement.digest}"
+            )
             self.uses(self.library.module(module), statement, module)
         return {name: self.found[name] for name in sorted(self.found)}
 
@@ -191,12 +192,12 @@ class _Search:
                 self.chain(f"{target}{dot}{rest}", bool(name) and not inside)
         if name and module.stars and statement.chains:
             for base in module.stars:
-                self.everything(base)
+                self.everything(base, not inside)
         for target in statement.absolute:
             self.chain(target, bool(name) and not inside)
         self.touch(statement.touches)
         if name and statement.reflects:
-            self.everything(name)
+            self.everything(name, not inside)
         if name and statement.reads_files:
             for path in _data(self.library.paths[name].parent):
                 shown = str(path.relative_to(self.library.package))
@@ -224,7 +225,7 @@ class _Search:
             below = f"{here}.{part}"
             if part == "*":
                 for name in self.library.below(here):
-                    self.everything(name)
+                    self.everything(name, from_library)
                 return
             if from_library and (here in self.without or below in self.without):
                 return
@@ -251,26 +252,30 @@ class _Search:
                     continue
             if not known:
                 # A name that comes from a star, or that is made at run time.
-                self.everything(here)
+                self.everything(here, from_library)
             return
         if here in paths:
-            self.everything(here)
+            self.everything(here, from_library)
 
-    def everything(self, name: str) -> None:
-        """Reach all of a module: what it defines, and what it imports."""
-        if name in self.whole or name not in self.library.paths:
+    def everything(self, name: str, from_library: bool = False) -> None:
+        """Reach all of a module: what it defines, and what it brings to others."""
+        if (name, from_library) in self.whole or name not in self.library.paths:
             return
-        self.whole.add(name)
+        self.whole.add((name, from_library))
         module = self.library.module(name)
         self.touch([name])
-        for statement in module.statements:
-            for bound in statement.binds:
-                self.bound(name, bound)
-        for targets in module.imports.values():
-            for target in targets:
-                self.chain(target)
+        for bound in module.bindings:
+            self.bound(name, bound)
+        brought = set().union(*module.imports.values())
+        if self.library.paths[name].name != "__init__.py":
+            # What it uses itself is followed from there; the rest is for others.
+            chains = {chain for s in module.statements for chain in s.chains}
+            brought = modules.unused(module.imports, module.named, chains)
+            from_library = True
+        for target in brought:
+            self.chain(target, from_library)
         for base in module.stars:
-            self.everything(base)
+            self.everything(base, from_library)
 
     def touch(self, names: Iterable[str]) -> None:
         """Importing modules runs their effects, and those of what they import."""

@@ -88,7 +88,10 @@ class Module:
         """Plain data for JSON."""
         return {
             "statements": [
-                {k: sorted(v) if isinstance(v, frozenset) else v for k, v in vars(s).items()}
+                {
+                    k: sorted(v) if isinstance(v, frozenset) else v
+                    for k, v in vars(s).items()
+                }
                 for s in self.statements
             ],
             "imports": {name: sorted(found) for name, found in self.imports.items()},
@@ -211,7 +214,11 @@ def _brought(
     if isinstance(node, ast.Import):
         for alias in node.names:
             if alias.name.partition(".")[0] == root:
-                yield alias.asname or root, alias.asname and alias.name or root, alias.name
+                yield (
+                    alias.asname or root,
+                    alias.asname and alias.name or root,
+                    alias.name,
+                )
         return
     base = node.module or ""
     if node.level:
@@ -342,7 +349,9 @@ def _calls(node: ast.AST) -> Iterator[ast.Call]:
 
 def _called(call: ast.Call) -> str:
     called = call.func
-    return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return (
+        called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    )
 
 
 def _studies(node: ast.stmt, makers: set[str]) -> Iterator[str]:

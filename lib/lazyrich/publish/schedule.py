@@ -131,9 +131,7 @@ def execute(
         {
             "name": name,
             "actions": [(run.chapter, [chapters[name], keys[name]])],
-            "task_dep": [
-                f"chapter:{other}" for other in chapters[name].needs
-            ],
+            "task_dep": [f"chapter:{other}" for other in chapters[name].needs],
             "uptodate": [name in outcome.current],
             "targets": [str(stamp.notebook_path(tree, chapters[name]))],
             "io": {"capture": False},

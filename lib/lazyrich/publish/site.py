@@ -19,7 +19,7 @@ from lazyrich.core import files
 from lazyrich.core.book import pages
 from lazyrich.publish import render, stamp
 from lazyrich.publish.chapter import Chapter
-from lazyrich.publish.imports import closure
+from lazyrich.publish.imports import Library, closure
 from lazyrich.publish.stamp import digest
 from lazyrich.publish.tree import Tree
 
@@ -248,9 +248,10 @@ def _shared(tree: Tree) -> dict[str, str]:
         for path in _companions(tree.root / "book")
         if path.suffix not in {".png", ".webp", ".jpg"}
     ]
-    return _digests([*styles, tree.lock]) | closure(
-        [_EXTENSION], _OWN_PACKAGE, stamp.RENDERED
-    )
+    library = Library(_OWN_PACKAGE, tree.build / "extension.json")
+    code = closure([_EXTENSION], library, stamp.RENDERED)
+    library.remember()
+    return _digests([*styles, tree.lock]) | code
 
 
 def _complaints(output: str, staged: Path) -> str:

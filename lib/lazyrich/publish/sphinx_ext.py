@@ -329,7 +329,9 @@ def pages_of_claims(_app: Sphinx, env: Any, *_: Any) -> list[str]:
     known = getattr(env, "lazyrich_claims", {})
     state = _state_of_claims() if known else ""
     return [
-        page for page, before in known.items() if before != state and page in env.all_docs
+        page
+        for page, before in known.items()
+        if before != state and page in env.all_docs
     ]
 
 

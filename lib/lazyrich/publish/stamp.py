@@ -17,6 +17,7 @@ from typing import Any
 
 from lazyrich.claims import check
 from lazyrich.core import presence
+from lazyrich.core.files import write_if_changed
 from lazyrich.publish.chapter import Chapter, tags
 from lazyrich.publish.imports import Library, closure
 from lazyrich.publish.tree import Tree
@@ -78,6 +79,11 @@ def keys(tree: Tree, chapters: Mapping[str, Chapter]) -> dict[str, Key]:
         ValueError: a chapter without exactly one ``parameters`` cell, or malformed
             checks.
     """
+    notes = tree.build / "keys.json"
+    inputs = _inputs(tree, chapters)
+    noted = _read(notes)
+    if noted.get("inputs") == inputs:
+        return {name: Key(parts) for name, parts in noted["parts"].items()}
     library = Library(tree.package, tree.notes)
     checks = check.read_folder(tree.package / "claims" / "checks")
     found: dict[str, Key] = {}
@@ -93,7 +99,30 @@ def keys(tree: Tree, chapters: Mapping[str, Chapter]) -> dict[str, Key]:
     for name in chapters:
         visit(name)
     library.remember()
+    parts = {name: key.parts for name, key in found.items()}
+    write_if_changed(notes, json.dumps({"inputs": inputs, "parts": parts}))
     return found
+
+
+def _inputs(tree: Tree, chapters: Mapping[str, Chapter]) -> str:
+    """One word for all files that keys are made from: if it is the same, keys are."""
+    here = Path(__file__).parent
+    files = [tree.toc, tree.lock, *(chapter.path for chapter in chapters.values())]
+    for folder in (here, here.parent / "claims", tree.package, tree.root / "results"):
+        files += (p for p in sorted(folder.rglob("*")) if "__pycache__" not in p.parts)
+    content = {str(path): file_digest(path) for path in files}
+    return digest(
+        json.dumps([tree.settings.parameters(), platform.python_version(), content])
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object, empty if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _key(
@@ -174,11 +203,8 @@ def notebook_path(tree: Tree, chapter: Chapter) -> Path:
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
     """A stamp, or None if there is none that can be read."""
-    try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return stamp if isinstance(stamp, dict) and "key" in stamp else None
+    stamp = _read(path)
+    return stamp if "key" in stamp else None
 
 
 def records_path(tree: Tree, chapter: Chapter) -> Path:
