@@ -74,7 +74,7 @@ serve: install
 
 # The picture of the README and the front page, from the stored runs of the sweep.
 cover: install
-	$(BIN)/python -m lazyrich.publish.cover
+	$(BIN)/lazyrich cover
 
 bench: install
 	$(BIN)/python -m benchmarks
@@ -84,5 +84,6 @@ lock: install
 
 # The study store stays: it holds results that took time. Remove _build to lose it too.
 clean:
-	rm -rf _build/html _build/.doctrees _build/executed _build/notebooks _build/records
-	rm -rf _build/*/_build _build/*/executed
+	rm -rf _build/html _build/.doctrees _build/executed _build/staged _build/notebooks
+	rm -rf _build/records _build/*.json
+	rm -rf _build/*/_build _build/*/executed _build/*/staged

@@ -7,9 +7,8 @@ import pytest
 
 from lazyrich.claims import Check, _yaml, check, ledger
 
-OVERLAY = """
+ALPHA_SWEEP = """
 geiger-eq9-kernel-exponent-L5:
-  chapter: alpha_sweep
   function: lazyrich.kernels.kernel_distance
   criteria:
     laptop:
@@ -20,15 +19,7 @@ geiger-eq9-kernel-exponent-L5:
       ordered: {is: true, because: it is an ordering}
   needs:
     paper: {what: gpu, because: some hours of a GPU}
-geiger-eq1-ntk-definition:
-  chapter: model_and_flow
-  cell: kernel-three-ways
-  function: lazyrich.kernels.ntk
-  criteria:
-    any:
-      error: {below: 1e-9, because: rounding of a sum over 1e5 terms}
 geiger-sec5-kernel-exponent-lazy:
-  chapter: alpha_sweep
   function: lazyrich.kernels.kernel_distance
   criteria:
     any:
@@ -37,18 +28,30 @@ geiger-sec5-kernel-exponent-lazy:
     derivation: The first-order response is odd in the readout.
     evidence: The slope in h excludes one half.
 """
+MODEL_AND_FLOW = """
+geiger-eq1-ntk-definition:
+  cell: kernel-three-ways
+  function: lazyrich.kernels.ntk
+  criteria:
+    any:
+      error: {below: 1e-9, because: rounding of a sum over 1e5 terms}
+"""
 
 
 @pytest.fixture
-def parse() -> Callable[[str], Mapping[str, Check]]:
-    """Reads the text of an overlay of geiger2020."""
-    name = "geiger2020.yaml"
-    return lambda text: check.parse(name, _yaml.parse(name, text), ledger())
+def parse() -> Callable[..., Mapping[str, Check]]:
+    """Reads the text of the checks of a chapter."""
+
+    def read(text: str, chapter: str = "model_and_flow") -> Mapping[str, Check]:
+        name = f"{chapter}.yaml"
+        return check.parse(name, _yaml.parse(name, text), ledger())
+
+    return read
 
 
 @pytest.fixture
-def overlay(parse: Callable[[str], Mapping[str, Check]]) -> Mapping[str, Check]:
-    return parse(OVERLAY)
+def overlay(parse: Callable[..., Mapping[str, Check]]) -> Mapping[str, Check]:
+    return {**parse(ALPHA_SWEEP, "alpha_sweep"), **parse(MODEL_AND_FLOW)}
 
 
 @pytest.fixture

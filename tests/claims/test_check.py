@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lazyrich.claims import Check, book, check, checks, ledger
+from lazyrich.claims import Check, book, check, checks, ledger, reference
 
 ID = "geiger-eq1-ntk-definition"
 GOOD = """
-chapter: model_and_flow
 function: lazyrich.kernels.ntk
 criteria:
   any:
@@ -47,27 +46,26 @@ def test_an_empty_overlay_is_valid(parse: Parse) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("chapter: model_and_flow\n", "", "chapter must be a non-empty text, got None"),
-        ("model_and_flow", "Model Flow", "chapter must be the slug of a chapter"),
+        ("function: lazyrich.kernels.ntk\n", "", "function must be a non-empty text"),
         ("lazyrich.kernels.ntk", "numpy.dot", "function must be a dotted path"),
         ("any:", "laptop:", "criteria must be under laptop and paper, or any alone"),
         ("any:", "huge:", "criteria must be under laptop and paper, or any alone"),
         ("error:", "spread:", "a quantity cannot be called 'spread'"),
         ("error:", "1st:", "'1st' is no name for a quantity"),
         ("below: 1e-9, ", "", "give exactly one of"),
-        ("chapter:", "chapters:", "unknown key 'chapters'"),
-        ("chapter:", "cell: two words\nchapter:", "cell must be an HTML anchor"),
-        ("chapter:", "needs: {any: 1}\nchapter:", "needs must be a mapping by scale"),
+        ("function:", "chapter: x\nfunction:", "unknown key 'chapter'"),
+        ("function:", "cell: two words\nfunction:", "cell must be an HTML anchor"),
+        ("function:", "needs: {any: 1}\nfunction:", "needs must be a mapping by scale"),
         (
-            "chapter:",
-            "needs: {paper: {what: luck, because: it}}\nchapter:",
+            "function:",
+            "needs: {paper: {what: luck, because: it}}\nfunction:",
             "needs: paper: what must be one of gpu, data",
         ),
-        ("chapter:", "deviates: yes\nchapter:", "deviates must be a mapping"),
-        ("chapter:", "deviates: {}\nchapter:", "deviates must be a mapping by scale"),
-        ("chapter:", "deviates: {paper: }\nchapter:", "an explanation under paper"),
-        ("chapter:", "erratum: {derivation: x}\nchapter:", "evidence must be"),
-        ("chapter:", "chapter: twice\nchapter:", "key 'chapter' stands twice"),
+        ("function:", "deviates: yes\nfunction:", "deviates must be a mapping"),
+        ("function:", "deviates: {}\nfunction:", "deviates must be a mapping by scale"),
+        ("function:", "deviates: {paper: }\nfunction:", "an explanation under paper"),
+        ("function:", "erratum: {derivation: x}\nfunction:", "evidence must be"),
+        ("function:", "function: x\nfunction:", "key 'function' stands twice"),
         ("error:", "error: {below: 1, because: x}\n    error:", "stands twice"),
     ],
 )
@@ -77,7 +75,7 @@ def test_a_malformed_entry_is_refused(
     assert old in GOOD
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         parse(entry(GOOD.replace(old, new)))
-    assert "geiger2020.yaml" in str(caught.value)
+    assert "model_and_flow.yaml" in str(caught.value)
 
 
 def test_an_unknown_id_is_refused(parse: Parse) -> None:
@@ -87,7 +85,6 @@ def test_an_unknown_id_is_refused(parse: Parse) -> None:
 
 def test_scales_name_the_same_quantities(parse: Parse) -> None:
     two = """
-chapter: x
 function: lazyrich.kernels.ntk
 criteria:
   laptop: {a: {below: 1, because: x}}
@@ -97,13 +94,17 @@ criteria:
         parse(entry(two))
 
 
-def test_an_overlay_speaks_about_its_own_paper_only(tmp_path: Path) -> None:
-    (tmp_path / "silent_alignment.yaml").write_text(entry(GOOD))
-    with pytest.raises(ValueError, match=f"{ID}: the ledger has no such id"):
+def test_a_claim_belongs_to_one_chapter(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(entry(GOOD))
+    assert check.read_folder(tmp_path)[ID].chapter == "flow"
+    (tmp_path / "steps.yaml").write_text(entry(GOOD))
+    with pytest.raises(ValueError, match=rf"steps.yaml: {ID} stands in flow.yaml too"):
         check.read_folder(tmp_path)
-    (tmp_path / "silent_alignment.yaml").rename(tmp_path / "someone2021.yaml")
-    with pytest.raises(ValueError, match="someone2021.yaml: no such paper"):
-        check.read_folder(tmp_path)
+
+
+def test_a_file_is_named_by_its_chapter(parse: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match="Model Flow.yaml: must be named by the slug"):
+        parse(entry(GOOD), "Model Flow")
 
 
 def test_our_checks_point_at_claims_chapters_and_functions_that_exist() -> None:
@@ -113,7 +114,6 @@ def test_our_checks_point_at_claims_chapters_and_functions_that_exist() -> None:
         assert chapters is None or found.chapter in chapters, claim_id
         package, name = found.function.split(".")[:2], found.function.split(".")[2:]
         target = importlib.import_module(".".join(package))
-        assert not found.public or name[0] in target.__all__, found.function
         for part in name:
             if not hasattr(target, part):
                 importlib.import_module(f"{target.__name__}.{part}")
@@ -121,14 +121,20 @@ def test_our_checks_point_at_claims_chapters_and_functions_that_exist() -> None:
         assert callable(target), claim_id
 
 
-def test_only_public_functions_stand_in_the_reference(parse: Parse) -> None:
-    for function, public in (
-        ("lazyrich.kernels.ntk", True),
-        ("lazyrich.networks.FullyConnected.init", True),
-        ("lazyrich.dynamics.steps.rule.decay", False),
-    ):
-        text = entry(GOOD.replace("lazyrich.kernels.ntk", function))
-        assert parse(text)[ID].public == public
+@pytest.mark.parametrize(
+    ("function", "page"),
+    [
+        ("lazyrich.kernels.ntk", "reference_kernels"),
+        ("lazyrich.networks.FullyConnected.init", "reference_networks"),
+        ("lazyrich.dynamics.steps.rule.decay", "reference_dynamics"),
+        ("lazyrich.figures.Slider", "reference_figures"),
+        ("lazyrich.studies.alignment.transfer.risk", "reference_studies_alignment"),
+    ],
+)
+def test_every_function_has_its_place_in_the_reference(
+    function: str, page: str
+) -> None:
+    assert reference.address(function) == f"{page}.html#{function}"
 
 
 def test_table_of_contents_is_read_at_any_depth(tmp_path: Path) -> None:

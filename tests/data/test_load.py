@@ -231,7 +231,8 @@ def test_files_that_contradict_one_another_are_refused(writers, tmp_path):
 
 @pytest.mark.data
 @pytest.mark.skipif(
-    not catalogue._is_installed("debian"), reason="no dataset-fashion-mnist here"
+    "debian" not in catalogue.present("fashion_mnist"),
+    reason="no dataset-fashion-mnist here",
 )
 def test_fashion_mnist_of_debian_is_the_full_set():
     task = data.load("fashion_mnist", 1000, 9000, labels="index", official_split=True)

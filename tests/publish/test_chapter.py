@@ -3,7 +3,8 @@
 import pytest
 from publish.tiny_book import PARAMETERS, Book
 
-from lazyrich.publish.chapter import chapters, needed, pages
+from lazyrich.core.book import pages
+from lazyrich.publish.chapter import chapters
 
 
 def test_pages_of_nested_parts_come_in_reading_order(book: Book) -> None:
@@ -47,14 +48,6 @@ def test_a_circle_of_needs_is_refused(book: Book) -> None:
     book.chapter("b", "1 + 1", extra="needs: a\n")
     with pytest.raises(ValueError, match="a needs b needs a"):
         chapters(book.root, book.root / "_toc.yml")
-
-
-def test_needing_all_leaves_out_others_that_do(book: Book) -> None:
-    book.chapter("a", "1")
-    book.chapter("board", "1", extra="needs: all\n")
-    book.chapter("errata", "1", extra="needs: all\n")
-    found = chapters(book.root, book.root / "_toc.yml")
-    assert needed(found["board"], found) == ("a",)
 
 
 def test_lines_of_cells(book: Book) -> None:

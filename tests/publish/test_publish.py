@@ -25,9 +25,9 @@ def output(tree: Tree, name: str) -> str:
 
 def test_only_what_changed_runs_again(book: Book) -> None:
     book.library("core/__init__.py", "")
-    book.library("core/versions.py", "ONE = 1\n")
+    book.library("core/provenance.py", "ONE = 1\n")
     book.library("core/other.py", "")
-    book.chapter("a", "import lazyrich.core.versions\nprint(seed)")
+    book.chapter("a", "import lazyrich.core.provenance\nprint(seed)")
     book.chapter("b", "print('b', scale, device)")
     first = run(book)
     assert set(first.executed) == {"a", "b"}
@@ -38,10 +38,10 @@ def test_only_what_changed_runs_again(book: Book) -> None:
     book.chapter("b", "print('b', scale, device)", prose="Other words.")
     assert run(book).executed == {}
 
-    book.library("core/versions.py", "ONE = 2\n")
+    book.library("core/provenance.py", "ONE = 2\n")
     second = run(book)
     assert set(second.executed) == {"a"}
-    assert second.reasons["a"] == "changed: library (core/versions.py)"
+    assert second.reasons["a"] == "changed: library (core.provenance.ONE)"
 
     book.library("core/other.py", "x = 1")
     assert run(book).executed == {}
@@ -65,7 +65,7 @@ def test_changed_prose_appears_without_a_kernel(
     run(book)
     tree = book.tree()
     assert site.stage(tree, chapters(tree.root, tree.toc)) == ["book/intro", "book/a"]
-    text = (tree.executed / "book/a.ipynb").read_text()
+    text = (tree.staged / "book/a.ipynb").read_text()
     assert "New words." in text
     assert "Old words." not in text
     assert output(tree, "a") == "kept\n"
@@ -85,7 +85,7 @@ def test_other_settings_run_apart(book: Book) -> None:
 def test_a_failing_cell_is_named_and_the_others_finish(book: Book) -> None:
     book.chapter("good", "print('fine')")
     book.chapter("bad", "x = 1", "x / 0", "print('never')")
-    book.chapter("board", "print('board')", extra="needs: all\n")
+    book.chapter("board", "print('board')", extra="needs: [good, bad]\n")
     outcome = run(book)
     assert set(outcome.executed) == {"good"}
     bad, board = sorted(outcome.failed, key=lambda failure: failure.cell, reverse=True)

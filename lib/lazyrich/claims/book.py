@@ -1,32 +1,19 @@
 """What the claims need to know of the book: its chapters, and which have been run."""
 
 from pathlib import Path
-from typing import Any
 
-from lazyrich.claims import _yaml
+from lazyrich.core import book as contents
 from lazyrich.core import project
-
-
-def _files(node: Any) -> list[str]:
-    """Every page named in a part of a table of contents, at any depth."""
-    if isinstance(node, list):
-        return [page for part in node for page in _files(part)]
-    if not isinstance(node, dict):
-        return []
-    own = [node[key] for key in ("root", "file") if isinstance(node.get(key), str)]
-    return own + [page for part in node.values() for page in _files(part)]
 
 
 def chapters(toc: Path | None = None) -> list[str] | None:
     """Slugs of the pages in the book's table of contents, ``None`` where there is none.
 
     Raises:
-        ValueError: the table of contents is not readable as YAML.
+        ValueError: the table of contents is malformed.
     """
     path = project.root() / "_toc.yml" if toc is None else toc
-    if not path.is_file():
-        return None
-    return [Path(page).name for page in _files(_yaml.read(path))]
+    return contents.slugs(path) if path.is_file() else None
 
 
 def executed() -> list[str]:

@@ -1,9 +1,9 @@
 """Which chapter measures a claim, and what the measurement has to satisfy.
 
-``checks/<paper>.yaml`` lies over the ledger: one entry a claim that has a chapter::
+``checks/<chapter>.yaml`` lies over the ledger: one entry for each claim that the chapter
+of this name measures, ``checks/alpha_sweep.yaml`` for instance::
 
     geiger-eq9-kernel-exponent-L5:
-      chapter: alpha_sweep                 # page of the book, by its slug
       function: lazyrich.kernels.kernel_distance
       cell: kernel-exponent                # optional anchor; default claim-<id>
       criteria:
@@ -33,14 +33,14 @@ from types import MappingProxyType
 from typing import Any
 
 from lazyrich.claims import _yaml, criterion
-from lazyrich.claims.claim import PAPERS, Claim, ledger
+from lazyrich.claims.claim import Claim, ledger
 from lazyrich.claims.criterion import Criterion
 
 SCALES = ("laptop", "paper")
 NEEDS = ("gpu", "data")
 Criteria = Mapping[str, Criterion]
 
-_KEYS = {"chapter", "function", "cell", "criteria", "needs", "deviates", "erratum"}
+_KEYS = {"function", "cell", "criteria", "needs", "deviates", "erratum"}
 _SLUG = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
 _ANCHOR = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _DOTTED = re.compile(r"lazyrich(?:\.[A-Za-z_]\w*){2,4}")
@@ -75,12 +75,6 @@ class Check:
     needs: Mapping[str, Need] = field(default_factory=dict)
     deviates: Mapping[str, str] = field(default_factory=dict)
     proof: Proof | None = None
-
-    @property
-    def public(self) -> bool:
-        """Whether the reference page has the function: ``lazyrich.package.name``."""
-        name, *rest = self.function.split(".")[2:]
-        return not rest or name[0].isupper()
 
     @property
     def anchor(self) -> str:
@@ -144,16 +138,20 @@ def _match(entry: _yaml.Entry, key: str, pattern: re.Pattern[str], wanted: str) 
 
 
 def parse(name: str, content: Any, claims: Mapping[str, Claim]) -> dict[str, Check]:
-    """The checks of one overlay file.
+    """The checks of one file.
 
     Args:
-        name: the file's name, for errors.
+        name: the file's name, ``<chapter>.yaml``.
         content: what the file holds; ``None`` (an empty file) means no checks.
         claims: the claims it may speak about.
 
     Raises:
-        ValueError: an unknown id or key, or a malformed entry; names file, id and key.
+        ValueError: an unknown id or key, a malformed entry, or a name that is no slug
+            of a chapter; names file, id and key.
     """
+    chapter = name.removesuffix(".yaml")
+    if not _SLUG.fullmatch(chapter):
+        raise ValueError(f"{name}: must be named by the slug of a chapter")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -177,7 +175,7 @@ def parse(name: str, content: Any, claims: Mapping[str, Claim]) -> dict[str, Che
             proof = Proof(part.text("derivation"), part.text("evidence"))
         found[claim_id] = Check(
             claim_id=claim_id,
-            chapter=_match(entry, "chapter", _SLUG, "the slug of a chapter"),
+            chapter=chapter,
             function=_match(
                 entry, "function", _DOTTED, "a dotted path lazyrich.<package>.<name>"
             ),
@@ -202,23 +200,23 @@ def checks() -> Mapping[str, Check]:
     """All checks by claim id; a claim without a chapter has none.
 
     Raises:
-        ValueError: an overlay file is malformed or speaks about an unknown claim.
+        ValueError: a file is malformed or speaks about an unknown claim.
     """
     return read_folder(Path(__file__).parent / "checks")
 
 
 def read_folder(folder: Path) -> Mapping[str, Check]:
-    """The checks of a folder of overlay files ``<paper>.yaml``.
+    """The checks of a folder of files ``<chapter>.yaml``.
 
     Raises:
-        ValueError: a file belongs to no paper, is malformed, or speaks about a claim
-            that is not in the ledger of its paper.
+        ValueError: a file is malformed, speaks about a claim that is not in the ledger,
+            or about one that another file has.
     """
     found: dict[str, Check] = {}
     for path in sorted(folder.glob("*.yaml")):
-        if path.stem not in PAPERS:
-            words = ", ".join(PAPERS)
-            raise ValueError(f"{path.name}: no such paper; the papers are {words}")
-        claims = {i: c for i, c in ledger().items() if c.paper == path.stem}
-        found.update(parse(path.name, _yaml.read(path), claims))
+        for claim_id, one in parse(path.name, _yaml.read(path), ledger()).items():
+            if claim_id in found:
+                other = found[claim_id].chapter
+                raise ValueError(f"{path.name}: {claim_id} stands in {other}.yaml too")
+            found[claim_id] = one
     return MappingProxyType(found)

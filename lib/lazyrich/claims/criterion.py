@@ -95,8 +95,6 @@ class Criterion:
             return f"± {100 * self.width:g} %"
         if self.width_form and self.width == 0:
             return "exactly"
-        if self.width_form and self.width == 0:
-            return "exactly"
         return f"± {self.width:g}" if self.width_form else ""
 
 

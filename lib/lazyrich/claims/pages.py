@@ -4,14 +4,12 @@ import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lazyrich.claims import markup
+from lazyrich.claims import markup, reference
 from lazyrich.claims.check import Check
 from lazyrich.claims.claim import PAPERS
 from lazyrich.claims.erratum import Erratum, errata
 from lazyrich.claims.markup import Html
 from lazyrich.claims.verdict import MEANING, Row, Verdict, scoreboard
-
-REFERENCE = "reference.html"
 
 _STYLE = """<style>
 .scoreboard ul{list-style:none;padding:0}
@@ -126,9 +124,8 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         if held:
             where = f"not published: {html.escape(held[0])}"
         facts.append(("erratum", where))
-    told = f"<code>{check.function}</code>"
-    if check.public:
-        told = f'<a href="{REFERENCE}#{check.function}">{told}</a>'
+    where = reference.address(check.function)
+    told = f'<a href="{where}"><code>{check.function}</code></a>'
     facts.append(("measured by", told))
     return facts
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lazyrich.claims.check import SCALES
 from lazyrich.claims.criterion import Value
-from lazyrich.core import project
+from lazyrich.core import files, project
 
 FORMAT = 1
 
@@ -37,6 +37,10 @@ class Measurement:
     provenance: Mapping[str, Any]
     fresh: bool = True
 
+    def as_dict(self) -> dict[str, Any]:
+        """What was measured, as plain data: values and spreads."""
+        return {"values": dict(self.values), "spread": dict(self.spread)}
+
 
 def fresh_folder() -> Path:
     """Where chapters write: ``_build/records``, or what ``LAZYRICH_RECORDS`` says."""
@@ -47,24 +51,6 @@ def fresh_folder() -> Path:
 def kept_folder() -> Path:
     """Where the last kept measurements are tracked: ``results/records``."""
     return project.root() / "results" / "records"
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one.
-
-    Raises:
-        OSError: the folder cannot be written to; the old file stays as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write(
@@ -81,13 +67,13 @@ def write(
         "scale": scale,
         "provenance": dict(provenance),
         "claims": {
-            claim_id: {"values": dict(found.values), "spread": dict(found.spread)}
-            for claim_id, found in measurements.items()
+            claim_id: found.as_dict() for claim_id, found in measurements.items()
         },
     }
     path = folder / scale / f"{chapter}.json"
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-    replace(path, text.encode() + b"\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(path, f"{text}\n")
     return path
 
 
@@ -174,7 +160,8 @@ def keep(fresh: Path | None = None, kept: Path | None = None) -> list[Path]:
         read(path)
         contents.append((target / path.relative_to(source), path.read_bytes()))
     for path, content in contents:
-        replace(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, content)
     return [path for path, _ in contents]
 
 

@@ -1,24 +1,19 @@
 """What a chapter writes down: measurements by claim id, and numbers for its prose."""
 
 import math
-import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from lazyrich.claims import markup, record
+from lazyrich.claims import record
 from lazyrich.claims.check import SCALES, Check, checks
 from lazyrich.claims.claim import ledger
 from lazyrich.claims.criterion import Value
 from lazyrich.claims.record import Measurement
+from lazyrich.claims.table import VerdictTable
 from lazyrich.claims.verdict import Verdict, judge
-from lazyrich.core import check as check_argument
-from lazyrich.core import project
+from lazyrich.core import provenance
 
 
 def glue(name: str, text: str) -> None:
@@ -43,33 +38,15 @@ def glue(name: str, text: str) -> None:
 
 def _device(device: Any) -> str:
     """The device in words: ``cpu``, or ``cuda`` with the name of the GPU."""
+    # Torch is imported where it is used: ledger and verdicts are read without it.
+    import torch
+
+    from lazyrich.core import check as check_argument
+
     found = check_argument.device("device", device)
     if found.type != "cuda":
         return found.type
     return f"cuda ({torch.cuda.get_device_name(found)})"
-
-
-def _commit() -> str | None:
-    """The commit of the checkout, marked ``-dirty`` where files differ from it."""
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=project.root(),
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.strip() or None
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("lazyrich", "torch", "numpy"):
-        versions[package] = metadata.version(package)
-    return versions
 
 
 class Measured(NamedTuple):
@@ -145,6 +122,8 @@ class Recorder:
             raise ValueError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise TypeError(f"seed must be an integer, got {seed!r}")
+        import torch
+
         self.chapter = chapter
         self.scale = scale
         self._overlay = checks() if overlay is None else overlay
@@ -153,8 +132,8 @@ class Recorder:
             "threads": torch.get_num_threads(),
             "data": None,
             "seed": seed,
-            "commit": _commit(),
-            "versions": _versions(),
+            "commit": provenance.git_commit(),
+            "versions": provenance.versions(),
         }
         self._measurements: dict[str, Measurement] = {}
         self._anchored: set[str] = set()
@@ -186,10 +165,9 @@ class Recorder:
         if claim_id not in ledger():
             raise ValueError(f"claim_id: the ledger has no claim {claim_id!r}")
         if claim_id not in self._overlay:
-            paper = ledger()[claim_id].paper
             raise ValueError(
                 f"claim_id: {claim_id!r} has no criteria yet; write them into "
-                f"claims/checks/{paper}.yaml before measuring"
+                f"claims/checks/{self.chapter}.yaml before measuring"
             )
         check = self._overlay[claim_id]
         if check.chapter != self.chapter:
@@ -199,7 +177,7 @@ class Recorder:
             )
         return check
 
-    def record(self, claim_id: str, **quantities: Any) -> "VerdictTable":
+    def record(self, claim_id: str, **quantities: Any) -> VerdictTable:
         """Write down what was measured for one claim; returns its verdict, to be shown.
 
         Args:
@@ -244,11 +222,12 @@ class Recorder:
         record.write(
             self._folder, self.chapter, self.scale, self._provenance, self._measurements
         )
-        return VerdictTable(self, [claim_id])
+        return VerdictTable([measurement], self._overlay, self._anchored)
 
-    def table(self) -> "VerdictTable":
+    def table(self) -> VerdictTable:
         """The verdicts on everything recorded so far, as one table."""
-        return VerdictTable(self, list(self._measurements))
+        found = list(self._measurements.values())
+        return VerdictTable(found, self._overlay, self._anchored)
 
     def verdict(self, claim_id: str) -> Verdict:
         """The verdict on a claim recorded before.
@@ -285,59 +264,7 @@ def chapter(
     Raises:
         ValueError, TypeError: as ``Recorder``.
     """
+    import torch
+
     torch.set_num_threads(1)
     return Recorder(name, scale=scale, device=device, data=data, seed=seed)
-
-
-class VerdictTable:
-    """Verdicts of a chapter, with one anchor a claim for the scoreboard to point at."""
-
-    def __init__(self, recorder: Recorder, claim_ids: list[str]) -> None:
-        self._recorder = recorder
-        self._claim_ids = claim_ids
-
-    def __repr__(self) -> str:
-        lines = []
-        for claim_id in self._claim_ids:
-            shown = markup.measured(*self._of(claim_id))
-            lines.append(f"{claim_id}: {self._recorder.verdict(claim_id)}: {shown}")
-        return "\n".join(lines) or "nothing recorded yet"
-
-    def _of(self, claim_id: str) -> tuple[Measurement, Any]:
-        rec = self._recorder
-        return rec._measurements[claim_id], rec._check(claim_id).at(rec.scale)
-
-    def _repr_html_(self) -> str:
-        rows = []
-        for claim_id in self._claim_ids:
-            measurement, criteria = self._of(claim_id)
-            check = self._recorder._check(claim_id)
-            verdict = self._recorder.verdict(claim_id)
-            # An anchor may stand once on a page: where the claim is shown first.
-            attributes = {}
-            if claim_id not in self._recorder._anchored:
-                attributes["id"] = f"claim-{claim_id}"
-                self._recorder._anchored.add(claim_id)
-            for name, criterion in criteria.items():
-                first = name == next(iter(criteria))
-                asked = f"{criterion.expected} {criterion.tolerance}"
-                value = measurement.values[name]
-                rows.append(
-                    (
-                        attributes if first else {},
-                        [
-                            f"<code>{claim_id}</code><br>{ledger()[claim_id].where}"
-                            if first
-                            else "",
-                            markup.maths(name.replace("_", " ")),
-                            markup.number(value, measurement.spread.get(name)),
-                            markup.maths(asked),
-                            markup.badge(verdict) if first else "",
-                        ],
-                    )
-                )
-            why = check.deviates.get(self._recorder.scale)
-            if verdict is Verdict.DEVIATES and why:
-                rows.append(({}, [markup.maths(why)]))
-        head = ["claim", "quantity", "measured", "expected", "verdict"]
-        return markup.STYLE + markup.table(head, rows)

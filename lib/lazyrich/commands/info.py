@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from lazyrich.core.versions import PACKAGES, versions
+from lazyrich.core.provenance import PACKAGES, versions
 
 
 def register(subparsers: Any) -> None:

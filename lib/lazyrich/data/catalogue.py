@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lazyrich.core import check
+from lazyrich.core import check, presence
 from lazyrich.data import formats
 from lazyrich.data.download import Remote, home, retrieve, verify
 
@@ -155,18 +155,20 @@ def find(name: str) -> Entry:
 
 def present(name: str) -> list[str]:
     """Sources of a set on this machine, the best first."""
-    entry = find(name)
-    found = []
-    folder = home() / name
-    if entry.remotes and all((folder / r.name).is_file() for r in entry.remotes):
-        found.append("fetched")
-    return found + [source for source in entry.packaged if _is_installed(source)]
+    return [source for source in _possible(find(name)) if _is_here(name, source)]
 
 
-def _is_installed(source: str) -> bool:
+def _possible(entry: Entry) -> list[str]:
+    return [*(["fetched"] if entry.remotes else []), *entry.packaged]
+
+
+def _is_here(name: str, source: str) -> bool:
+    if source == "fetched":
+        folder = home() / name
+        return all(presence.is_file(folder / r.name) for r in find(name).remotes)
     if source == "debian":
-        return all((DEBIAN_FASHION / f"{name}.gz").is_file() for name in IDX_NAMES)
-    return importlib.util.find_spec(source) is not None
+        return all(presence.is_file(DEBIAN_FASHION / f"{n}.gz") for n in IDX_NAMES)
+    return presence.is_package(source)
 
 
 def sources() -> dict[str, str]:
@@ -204,9 +206,8 @@ def choose(name: str, source: str = "auto", folder: Path | str | None = None) ->
         ValueError: the set cannot come from there.
         MissingData: it is not there; the message holds the command that gets it.
     """
-    entry = find(name)
-    possible = [*(["fetched"] if entry.remotes else []), *entry.packaged, "folder"]
-    check.one_of("source", source, ["auto", *possible])
+    possible = _possible(find(name))
+    check.one_of("source", source, ["auto", *possible, "folder"])
     if folder is not None:
         if source not in ("auto", "folder"):
             raise ValueError(f"source must be 'folder' with folder=, got {source!r}")
@@ -215,11 +216,10 @@ def choose(name: str, source: str = "auto", folder: Path | str | None = None) ->
         return "folder"
     if source == "folder":
         raise ValueError("source 'folder' needs folder=")
-    have = present(name)
-    if source == "auto" and have:
-        return have[0]
-    if source in have:
-        return source
+    for wanted in possible if source == "auto" else [source]:
+        if _is_here(name, wanted):
+            presence.used(f"{name} ({wanted})")
+            return wanted
     what = name if source == "auto" else f"{name} from {source}"
     raise MissingData(f"{what} is not on this machine; {how_to_get(name)}")
 

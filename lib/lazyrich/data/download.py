@@ -1,11 +1,12 @@
 """Fetching files with known checksums; an interrupted download goes on where it was."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ENVIRONMENT = "LAZYRICH_DATA"
+from lazyrich.core import presence
+
+ENVIRONMENT = presence.DATA
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,7 @@ class Remote:
 
 def home() -> Path:
     """Where fetched data lie: ``$LAZYRICH_DATA``, else a folder of the user cache."""
-    named = os.environ.get(ENVIRONMENT)
-    if named:
-        return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "lazyrich"
+    return presence.data_home()
 
 
 def retrieve(remote: Remote, folder: Path, progress: bool = False) -> Path:

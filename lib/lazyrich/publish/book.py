@@ -50,6 +50,10 @@ def publish(
 ) -> Result:
     """Execute the chapters that are not current and build the pages.
 
+    The whole book at another scale or device executes each chapter at what it offers:
+    one that exists at one scale is shared with the book at that scale. A single chapter
+    is refused instead.
+
     With one ``chapter``, that one and those it needs are executed, and the pages show
     what has been executed so far; links to other chapters may then lead nowhere, so
     only the whole book is built with warnings as errors. If a chapter fails, the
@@ -66,20 +70,22 @@ def publish(
         progress: draw a bar on standard error.
 
     Raises:
-        ValueError: malformed sources or arguments; the message names them.
+        ValueError: malformed sources or arguments, or a scale or device that the chapter
+            does not offer; the message names them.
     """
     tree = tree or Tree(project.root())
     found = read_chapters(tree.root, tree.toc)
     repository = site.address(site.REPOSITORY)
     wanted = list(found) if chapter is None else [chapter]
+    if chapter in found:
+        found[chapter].refuse(tree.settings)
     outcome = schedule.execute(
         tree, found, wanted, jobs=jobs, force=force, progress=progress
     )
     page, problem = None, None
     if html and not outcome.failed:
-        staged = site.stage(tree, found)
         try:
-            page = site.build(tree, staged, strict=chapter is None, fresh=fresh)
+            page = site.build(tree, found, strict=chapter is None, fresh=fresh)
         except site.BuildError as error:
             problem = str(error)
         else:

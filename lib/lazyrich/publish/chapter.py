@@ -10,16 +10,21 @@ import yaml
 from jupytext.myst import myst_to_notebook
 from nbformat import NotebookNode
 
-ALL = "all"
+from lazyrich.core.book import pages
+from lazyrich.publish.tree import SCALES, Settings
+
+# On what a chapter may compute; ``auto`` is one of them.
+COMPUTING = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class Chapter:
     """A page with code cells.
 
-    ``needs`` names the chapters that have to run before (``all``: every chapter that
-    does not itself need all), ``results`` are patterns of files under ``results/`` that
-    the chapter draws. Both come from the header of the page.
+    ``needs`` names the chapters that have to run before, ``results`` are patterns of
+    files under ``results/`` that the chapter draws. ``scales`` are the scales that it
+    exists at, ``devices`` those that it computes on: a chapter whose cells never ask for
+    the scale exists at one. All come from the header of the page.
     """
 
     name: str
@@ -27,6 +32,41 @@ class Chapter:
     path: Path
     needs: tuple[str, ...]
     results: tuple[str, ...]
+    scales: tuple[str, ...] = SCALES
+    devices: tuple[str, ...] = COMPUTING
+
+    def at(self, asked: Settings) -> Settings:
+        """The settings under which the chapter runs when the book is asked for others.
+
+        Where it offers no choice they are the default ones, so that one run serves all
+        books that differ in that alone.
+        """
+        scale = asked.scale if asked.scale in self.scales else self.scales[0]
+        device = asked.device if "cuda" in self.devices else Settings().device
+        return Settings(scale, device, asked.seed)
+
+    def parameters(self, asked: Settings) -> dict[str, str | int]:
+        """The parameters of its run, as papermill injects them."""
+        device = {} if "cuda" in self.devices else {"device": "cpu"}
+        return self.at(asked).parameters() | device
+
+    def refuse(self, asked: Settings) -> None:
+        """Say no to what the chapter cannot do.
+
+        Raises:
+            ValueError: a scale that it does not exist at, or a device that it does not
+                compute on; the message says what it offers.
+        """
+        if asked.scale not in self.scales:
+            offered = ", ".join(self.scales)
+            raise ValueError(
+                f"chapter {self.name!r} exists at scale {offered} only, "
+                f"got scale {asked.scale!r}"
+            )
+        if asked.device == "cuda" and "cuda" not in self.devices:
+            raise ValueError(
+                f"chapter {self.name!r} computes on the cpu only, got device 'cuda'"
+            )
 
     def notebook(self) -> NotebookNode:
         """The chapter as a notebook without outputs, with one ``parameters`` cell.
@@ -64,29 +104,6 @@ def tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
-def pages(toc: Path) -> list[str]:
-    """Every page of a table of contents in reading order, such as ``book/intro``.
-
-    Raises:
-        ValueError: the file is missing or has no ``root``.
-    """
-    if not toc.is_file():
-        raise ValueError(f"a book needs a table of contents, got no file {toc.name}")
-    content = yaml.safe_load(toc.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or "root" not in content:
-        raise ValueError(f"{toc.name} must name the first page under 'root'")
-    return [content["root"], *_files(content)]
-
-
-def _files(node: Any) -> list[str]:
-    if isinstance(node, list):
-        return [page for part in node for page in _files(part)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["file"]] if "file" in node else []
-    return own + [page for part in node.values() for page in _files(part)]
-
-
 def header(path: Path) -> dict[str, Any]:
     """The YAML header of a page; empty if there is none.
 
@@ -107,11 +124,25 @@ def header(path: Path) -> dict[str, Any]:
     return found
 
 
-def _words(value: Any, key: str, path: Path) -> tuple[str, ...]:
+def _words(head: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    value = head.get(key)
     words = [value] if isinstance(value, str) else value or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{path.name}: {key} must be a list of names, got {value!r}")
     return tuple(words)
+
+
+def _choice(
+    head: Mapping[str, Any], key: str, allowed: tuple[str, ...], path: Path
+) -> tuple[str, ...]:
+    """The words under ``key``, all that are allowed where it is absent."""
+    words = _words(head, key, path) or allowed
+    if set(words) - set(allowed):
+        raise ValueError(
+            f"{path.name}: {key} must be some of {', '.join(allowed)}, "
+            f"got {', '.join(words)}"
+        )
+    return words
 
 
 def chapters(root: Path, toc: Path) -> dict[str, Chapter]:
@@ -131,11 +162,17 @@ def chapters(root: Path, toc: Path) -> dict[str, Chapter]:
             continue
         if path.stem in found:
             raise ValueError(f"{toc.name} lists two chapters named {path.stem}")
-        needs = _words(head.get("needs"), "needs", path)
-        results = _words(head.get("results"), "results", path)
-        found[path.stem] = Chapter(path.stem, page, path, needs, results)
+        found[path.stem] = Chapter(
+            path.stem,
+            page,
+            path,
+            needs=_words(head, "needs", path),
+            results=_words(head, "results", path),
+            scales=_choice(head, "scales", SCALES, path),
+            devices=_choice(head, "devices", COMPUTING, path),
+        )
     for chapter in found.values():
-        for name in needed(chapter, found):
+        for name in chapter.needs:
             if name not in found:
                 allowed = ", ".join(found)
                 raise ValueError(
@@ -143,13 +180,6 @@ def chapters(root: Path, toc: Path) -> dict[str, Chapter]:
                 )
     _refuse_circles(found)
     return found
-
-
-def needed(chapter: Chapter, among: Mapping[str, Chapter]) -> tuple[str, ...]:
-    """Names of the chapters that run before ``chapter``."""
-    if ALL not in chapter.needs:
-        return chapter.needs
-    return tuple(name for name, other in among.items() if ALL not in other.needs)
 
 
 def _refuse_circles(found: dict[str, Chapter]) -> None:
@@ -160,7 +190,7 @@ def _refuse_circles(found: dict[str, Chapter]) -> None:
             circle = " needs ".join([*above[above.index(name) :], name])
             raise ValueError(f"chapters need one another in a circle: {circle}")
         if name not in done:
-            for other in needed(found[name], found):
+            for other in found[name].needs:
                 visit(other, (*above, name))
             done.add(name)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from lazyrich.claims.table import MIME, VerdictTable
+from lazyrich.core.files import write_if_changed
 from lazyrich.publish.chapter import tags
 
 INJECTED = "injected-parameters"
 # Keys of a page's header that describe the source, not the executed notebook.
-SOURCE_ONLY = ("jupytext", "needs", "results", "papermill")
+SOURCE_ONLY = ("jupytext", "needs", "results", "scales", "devices", "papermill")
 _PAGE_LINK = re.compile(r"\]\((?P<path>[\w./-]+)\.md(?P<anchor>#[^)\s]*)?\)")
 _CELL_FILE = re.compile(r"[^\s'\"<>]{0,200}ipykernel_\d+[/\\]\d+\.py")
 
@@ -86,6 +88,25 @@ def finish(notebook: NotebookNode, source: NotebookNode, root: Path) -> Notebook
     return page
 
 
+def judge(page: NotebookNode) -> None:
+    """Make the tables of verdicts of a page anew, from the measurements in its outputs.
+
+    A table whose measurements do not fit the checks of today stays as it was executed.
+    """
+    anchored: set[str] = set()
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            facts = output.get("data", {}).pop(MIME, None)
+            if facts is None:
+                continue
+            try:
+                table = VerdictTable.from_facts(facts, anchored)
+            except ValueError:
+                continue
+            output["data"]["text/html"] = table._repr_html_()
+            output["data"]["text/plain"] = repr(table)
+
+
 def scrub(text: str, root: Path) -> str:
     """``text`` without the paths of this machine."""
     # Looked for first: on a megabyte of base64 (a slider) the search takes minutes.
@@ -125,20 +146,6 @@ def _needs_widgets(page: NotebookNode) -> bool:
     )
 
 
-def write_text(path: Path, text: str) -> bool:
-    """Write only if the content differs, in one step; says whether it did.
-
-    Unchanged files keep their date, so that the page builder leaves their pages alone.
-    """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-    return True
-
-
 def write_notebook(path: Path, notebook: NotebookNode) -> bool:
     """Write a notebook only if it differs; says whether it did."""
-    return write_text(path, nbformat.writes(notebook) + "\n")
+    return write_if_changed(path, nbformat.writes(notebook) + "\n")

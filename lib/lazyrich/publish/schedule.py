@@ -17,7 +17,7 @@ from doit.reporter import ZeroReporter
 from tqdm import tqdm
 
 from lazyrich.publish import stamp
-from lazyrich.publish.chapter import Chapter, needed
+from lazyrich.publish.chapter import Chapter
 from lazyrich.publish.stamp import Key
 from lazyrich.publish.tree import Tree
 
@@ -59,11 +59,13 @@ def device_in_words(device: str) -> str:
     Raises:
         ValueError: ``cuda`` is asked for and there is none.
     """
+    if device == "cpu":
+        return "cpu"
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but torch finds no CUDA device")
-    if device == "cpu" or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         return "cpu"
     return f"cuda ({torch.cuda.get_device_name()})"
 
@@ -108,29 +110,28 @@ def execute(
     for name in names:
         if force and name in wanted:
             outcome.reasons[name] = "forced"
-        elif stamp.is_current(tree, chapters[name], keys[name]):
-            outcome.current.append(name)
         else:
-            old = stamp.read_stamp(stamp.stamp_path(tree, chapters[name]))
-            reason = keys[name].changed(old and old.get("parts"))
-            outcome.reasons[name] = (
-                "its notebook or its records are gone or replaced"
-                if reason == "unchanged"
-                else reason
-            )
+            why = stamp.reason(tree, chapters[name], keys[name])
+            if why:
+                outcome.reasons[name] = why
+            else:
+                outcome.current.append(name)
     if not outcome.reasons:
         return outcome
-    ran_on = device_in_words(tree.settings.device)
-    at_once = 1 if ran_on.startswith("cuda") else min(jobs, len(outcome.reasons))
+    devices = {
+        name: str(chapters[name].parameters(tree.settings)["device"])
+        for name in outcome.reasons
+    }
+    ran_on = {name: device_in_words(device) for name, device in devices.items()}
+    on_gpu = any(place.startswith("cuda") for place in ran_on.values())
+    at_once = 1 if on_gpu else min(jobs, len(outcome.reasons))
     bar = _Bar(len(outcome.reasons), progress)
     run = _Run(tree, ran_on, jobs, at_once, outcome, bar)
     tasks = [
         {
             "name": name,
             "actions": [(run.chapter, [chapters[name], keys[name]])],
-            "task_dep": [
-                f"chapter:{other}" for other in needed(chapters[name], chapters)
-            ],
+            "task_dep": [f"chapter:{other}" for other in chapters[name].needs],
             "uptodate": [name in outcome.current],
             "targets": [str(stamp.notebook_path(tree, chapters[name]))],
             "io": {"capture": False},
@@ -174,7 +175,7 @@ def _with_needs(chapters: Mapping[str, Chapter], wanted: list[str]) -> list[str]
         name = queue.pop()
         if name not in found:
             found.add(name)
-            queue += needed(chapters[name], chapters)
+            queue += chapters[name].needs
     return [name for name in chapters if name in found]
 
 
@@ -216,7 +217,7 @@ class _Run:
     def __init__(
         self,
         tree: Tree,
-        ran_on: str,
+        ran_on: Mapping[str, str],
         jobs: int,
         at_once: int,
         outcome: Outcome,
@@ -259,7 +260,7 @@ class _Run:
             "name": chapter.name,
             "key": key.value,
             "parts": key.parts,
-            "ran_on": self._ran_on,
+            "ran_on": self._ran_on[chapter.name],
         }
         start = time.monotonic()
         noise: list[str] = []

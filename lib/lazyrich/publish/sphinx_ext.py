@@ -4,9 +4,11 @@
   text, raw HTML that asks another host for something;
 - puts the files of MathJax that pages need beside them;
 - says on each chapter how it was executed, and tabulates it (``execution-table``);
+- shows what became of the claims (``claims``), as it stands when the page is built;
 - points the edit buttons at the source instead of the executed notebook.
 """
 
+import html
 import importlib.metadata
 import re
 import shutil
@@ -22,7 +24,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
-from lazyrich.publish import chapter as chapters
+from lazyrich import claims
+from lazyrich.core import book
 from lazyrich.publish import stamp
 from lazyrich.publish.reference import Library, skip_foreign
 from lazyrich.publish.site import BRANCH
@@ -48,6 +51,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("execution-table", ExecutionTable)
     app.add_directive("library", Library)
+    app.add_directive("claims", ClaimsPart)
+    app.add_role("claims", claims_count)
+    app.connect("env-get-outdated", pages_of_claims)
+    app.connect("env-purge-doc", forget_claims)
+    app.connect("env-merge-info", merge_claims)
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", depend_on_stamp)
     # Before napoleon, which has the default priority 500.
@@ -213,9 +221,11 @@ def check_page(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def _status(facts: dict[str, Any]) -> str:
+    used = ", ".join(facts.get("data", {}).get("used", []))
     return (
         f"Executed at scale {facts['scale']} on {facts['ran_on']} "
-        f"in {_time(facts['seconds'])}, seed {facts['seed']}."
+        f"in {_time(facts['seconds'])}, seed {facts['seed']}"
+        + (f", with data from {html.escape(used)}." if used else ".")
     )
 
 
@@ -252,6 +262,94 @@ def edit_the_source(
             button["url"] = _EDIT.sub(r"/edit/main/\1.md", button["url"])
 
 
+# What became of the claims
+
+
+def _claims_part(what: str) -> str:
+    """A part of the scoreboard or of the errata, as HTML."""
+    return CLAIMS[what]().content
+
+
+def _measured() -> int:
+    return sum(row.measurement is not None for row in claims.scoreboard())
+
+
+def _held_back() -> int:
+    return sum(entry.held_back is not None for entry in claims.errata())
+
+
+CLAIMS = {
+    "summary": lambda: claims.summary(claims.scoreboard()),
+    "scoreboard": claims.scoreboard_page,
+    "errata": claims.errata_page,
+}
+COUNTS = {
+    "all": lambda: len(claims.ledger()),
+    "measured": _measured,
+    "held-back": _held_back,
+}
+
+
+class ClaimsPart(SphinxDirective):
+    """``{claims} scoreboard``: all claims with their verdicts; also summary, errata."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The part as HTML; an error names what there is."""
+        what = self.arguments[0]
+        if what not in CLAIMS:
+            raise self.error(f"claims must be one of {', '.join(CLAIMS)}, got {what}")
+        _shows_claims(self.env)
+        return [nodes.raw("", _claims_part(what), format="html")]
+
+
+def claims_count(
+    _name: str, rawtext: str, text: str, line: int, inliner: Any, *_: Any
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """``{claims}`measured` ``: how many claims there are, are measured, are held back."""
+    if text not in COUNTS:
+        told = f"claims must be one of {', '.join(COUNTS)}, got {text}"
+        message = inliner.reporter.error(told, line=line)
+        return [inliner.problematic(rawtext, rawtext, message)], [message]
+    _shows_claims(inliner.document.settings.env)
+    return [nodes.Text(str(COUNTS[text]()))], []
+
+
+def _shows_claims(env: Any) -> None:
+    """Note that the page shows claims, and in which state they are."""
+    known = getattr(env, "lazyrich_claims", {})
+    env.lazyrich_claims = known | {env.docname: _state_of_claims()}
+
+
+def _state_of_claims() -> str:
+    shown = [_claims_part(what) for what in CLAIMS]
+    return stamp.digest("".join([*shown, *(str(count()) for count in COUNTS.values())]))
+
+
+def pages_of_claims(_app: Sphinx, env: Any, *_: Any) -> list[str]:
+    """The pages that show claims as they are no more; the others are left alone."""
+    known = getattr(env, "lazyrich_claims", {})
+    state = _state_of_claims() if known else ""
+    return [
+        page
+        for page, before in known.items()
+        if before != state and page in env.all_docs
+    ]
+
+
+def forget_claims(_app: Sphinx, env: Any, page: str) -> None:
+    """A page is read again, or is gone."""
+    getattr(env, "lazyrich_claims", {}).pop(page, None)
+
+
+def merge_claims(_app: Sphinx, env: Any, pages: set[str], other: Any) -> None:
+    """Take over what another process has read."""
+    read = getattr(other, "lazyrich_claims", {})
+    known = getattr(env, "lazyrich_claims", {})
+    env.lazyrich_claims = known | {page: read[page] for page in pages & read.keys()}
+
+
 class ExecutionTable(SphinxDirective):
     """``{execution-table}``: how each chapter was executed, from the stamps."""
 
@@ -261,7 +359,7 @@ class ExecutionTable(SphinxDirective):
         """The table and, below it, the versions; a sentence if nothing is stamped."""
         source = Path(self.env.app.srcdir)
         found = []
-        for page in chapters.pages(source / "_toc.yml"):
+        for page in book.pages(source / "_toc.yml"):
             facts = stamp.read_stamp(source / f"{page}.json")
             if facts is not None:
                 self.env.note_dependency(str(source / f"{page}.json"))

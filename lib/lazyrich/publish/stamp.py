@@ -1,24 +1,38 @@
 """Content keys and stamps: what a chapter's outputs depend on, and what they came from.
 
-A chapter runs again exactly when its key differs from the one in its stamp. The key
-covers code cells (not prose), the library files behind their imports, parameters,
-result tables, the lock, Python, and the keys of the chapters it needs.
+A chapter runs again when its key differs from the one in its stamp. The key covers code
+cells (not prose), the definitions of the library that they rest on, what the chapter has
+to record, parameters, result tables, the lock, Python, and the keys of the chapters it
+needs. It runs again, too, when its outputs are gone or were changed, and when the
+questions that it asked about the data of this machine have other answers now.
 """
 
 import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lazyrich.publish.chapter import Chapter, needed, tags
-from lazyrich.publish.imports import closure
+from lazyrich.claims import check
+from lazyrich.core import presence
+from lazyrich.core.files import write_if_changed
+from lazyrich.publish.chapter import Chapter, tags
+from lazyrich.publish.imports import Library, closure
 from lazyrich.publish.tree import Tree
 
 # Raised when the treatment of outputs changes, so that all chapters run again.
-FORMAT = 1
+FORMAT = 2
+# Modules whose part is done again when pages are built: reasons, styles and verdicts
+# execute nothing. What a chapter has to record counts by its content.
+RENDERED = tuple(
+    f"claims.{name}"
+    for name in (
+        *("_yaml", "book", "check", "claim", "criterion", "erratum"),
+        *("markup", "pages", "reference", "table", "verdict"),
+    )
+)
 # Tags that change what is executed; others only change how it is shown.
 EXECUTION_TAGS = {"parameters", "raises-exception", "skip-execution"}
 
@@ -62,37 +76,66 @@ def keys(tree: Tree, chapters: Mapping[str, Chapter]) -> dict[str, Key]:
     """The current key of every chapter.
 
     Raises:
-        ValueError: a chapter without exactly one ``parameters`` cell.
+        ValueError: a chapter without exactly one ``parameters`` cell, or malformed
+            checks.
     """
+    notes = tree.build / "keys.json"
+    inputs = _inputs(tree, chapters)
+    noted = _read(notes)
+    if noted.get("inputs") == inputs:
+        return {name: Key(parts) for name, parts in noted["parts"].items()}
+    library = Library(tree.package, tree.notes)
+    checks = check.read_folder(tree.package / "claims" / "checks")
     found: dict[str, Key] = {}
 
     def visit(name: str) -> Key:
         if name not in found:
-            before = {
-                other: visit(other).value for other in needed(chapters[name], chapters)
-            }
-            found[name] = _key(tree, chapters[name], before)
+            chapter = chapters[name]
+            before = {other: visit(other).value for other in chapter.needs}
+            own = {i: c for i, c in checks.items() if c.chapter == name}
+            found[name] = _key(tree, chapter, library, own, before)
         return found[name]
 
     for name in chapters:
         visit(name)
+    library.remember()
+    parts = {name: key.parts for name, key in found.items()}
+    write_if_changed(notes, json.dumps({"inputs": inputs, "parts": parts}))
     return found
 
 
-def _key(tree: Tree, chapter: Chapter, before: dict[str, str]) -> Key:
+def _inputs(tree: Tree, chapters: Mapping[str, Chapter]) -> str:
+    """One word for all files that keys are made from: if it is the same, keys are."""
+    here = Path(__file__).parent
+    files = [tree.toc, tree.lock, *(chapter.path for chapter in chapters.values())]
+    for folder in (here, here.parent / "claims", tree.package, tree.root / "results"):
+        files += (p for p in sorted(folder.rglob("*")) if "__pycache__" not in p.parts)
+    content = {str(path): file_digest(path) for path in files}
+    return digest(
+        json.dumps([tree.settings.parameters(), platform.python_version(), content])
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object, empty if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _key(
+    tree: Tree,
+    chapter: Chapter,
+    library: Library,
+    checks: Mapping[str, check.Check],
+    before: dict[str, str],
+) -> Key:
     cells = [cell for cell in chapter.notebook().cells if cell.cell_type == "code"]
-    library = {
-        str(path.relative_to(tree.package)): digest(path.read_bytes())
-        for path in sorted(closure([cell.source for cell in cells], tree.package))
-    }
-    folder = tree.root / "results"
-    results = {
-        str(path.relative_to(folder)): digest(path.read_bytes())
-        for pattern in chapter.results
-        for path in sorted(folder.glob(pattern))
-        if path.is_file()
-    }
-    lock = digest(tree.lock.read_bytes()) if tree.lock.is_file() else "none"
+    # A cell that asks for a verdict has it among its outputs.
+    judges = any(".verdict" in cell.source for cell in cells)
+    parameters = chapter.parameters(tree.settings)
     return Key(
         {
             "code": {
@@ -101,13 +144,17 @@ def _key(tree: Tree, chapter: Chapter, before: dict[str, str]) -> Key:
                 )
                 for number, cell in enumerate(cells, 1)
             },
-            "library": library,
-            "parameters": {
-                name: str(value) for name, value in tree.settings.parameters().items()
+            "library": closure(
+                [cell.source for cell in cells], library, () if judges else RENDERED
+            ),
+            "claims": {
+                claim_id: _asked(one, str(parameters["scale"]), judges)
+                for claim_id, one in checks.items()
             },
-            "results": results,
+            "parameters": {name: str(value) for name, value in parameters.items()},
+            "results": _results(tree, chapter),
             "environment": {
-                "lock": lock,
+                "lock": digest(tree.lock.read_bytes()) if tree.lock.is_file() else "",
                 "python": ".".join(platform.python_version_tuple()[:2]),
                 "format": str(FORMAT),
             },
@@ -116,41 +163,82 @@ def _key(tree: Tree, chapter: Chapter, before: dict[str, str]) -> Key:
     )
 
 
+def _asked(one: check.Check, scale: str, judges: bool) -> str:
+    """What a recorder asks of a claim: quantities and their kinds; bounds if judged."""
+    return ", ".join(
+        f"{name} {'true or false' if criterion.form == 'is' else 'number'}"
+        + (f" {criterion.expected} {criterion.tolerance}" if judges else "")
+        for name, criterion in one.at(scale).items()
+    )
+
+
+def _results(tree: Tree, chapter: Chapter) -> dict[str, str]:
+    folder = tree.root / "results"
+    return {
+        str(path.relative_to(folder)): digest(path.read_bytes())
+        for pattern in chapter.results
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
+
+
+def home(tree: Tree, chapter: Chapter) -> Tree:
+    """The tree in which the products of the chapter lie.
+
+    A chapter that exists at one scale, or never leaves the CPU, is executed once for all
+    books that differ in that alone.
+    """
+    return replace(tree, settings=chapter.at(tree.settings))
+
+
 def stamp_path(tree: Tree, chapter: Chapter) -> Path:
     """Where the stamp of the chapter lies, beside its executed notebook."""
-    return tree.executed / f"{chapter.page}.json"
+    return home(tree, chapter).executed / f"{chapter.page}.json"
 
 
 def notebook_path(tree: Tree, chapter: Chapter) -> Path:
     """Where the executed notebook of the chapter lies."""
-    return tree.executed / f"{chapter.page}.ipynb"
+    return home(tree, chapter).executed / f"{chapter.page}.ipynb"
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
     """A stamp, or None if there is none that can be read."""
-    try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return stamp if isinstance(stamp, dict) and "key" in stamp else None
+    stamp = _read(path)
+    return stamp if "key" in stamp else None
 
 
-def records_digest(tree: Tree, chapter: Chapter) -> str | None:
-    """Hash of what the chapter recorded, or None if it records nothing."""
-    path = tree.records(chapter.name)
+def records_path(tree: Tree, chapter: Chapter) -> Path:
+    """What the chapter measured, written by the chapter itself."""
+    return home(tree, chapter).records(chapter.name)
+
+
+def file_digest(path: Path) -> str | None:
+    """Hash of a file, or None if there is none."""
     return digest(path.read_bytes()) if path.is_file() else None
 
 
-def is_current(tree: Tree, chapter: Chapter, key: Key) -> bool:
-    """Whether the stored outputs are those that the chapter would produce now.
+def reason(tree: Tree, chapter: Chapter, key: Key) -> str:
+    """In words, why the chapter has to run; empty if it has not.
 
-    What the chapter recorded counts as an output: if it is gone or was replaced by a
-    run at other settings, the chapter runs again.
+    The stored outputs have to be those that the chapter would produce now: made under
+    the same key, from the same data, and left as they were. What the chapter recorded
+    counts as an output.
     """
     stamp = read_stamp(stamp_path(tree, chapter))
-    return (
-        stamp is not None
-        and stamp["key"] == key.value
-        and notebook_path(tree, chapter).is_file()
-        and stamp.get("records") == records_digest(tree, chapter)
-    )
+    if stamp is None:
+        return "never executed"
+    if stamp["key"] != key.value:
+        return key.changed(stamp.get("parts"))
+    moved = presence.changed(stamp.get("data", {}).get("answers", {}))
+    if moved:
+        return f"other data are here now ({', '.join(moved[:2])})"
+    if stamp.get("notebook") != file_digest(notebook_path(tree, chapter)):
+        return "its notebook is gone or was changed"
+    if stamp.get("records") != file_digest(records_path(tree, chapter)):
+        return "its records are gone or were replaced"
+    return ""
+
+
+def is_current(tree: Tree, chapter: Chapter, key: Key) -> bool:
+    """Whether the stored outputs are those that the chapter would produce now."""
+    return not reason(tree, chapter, key)

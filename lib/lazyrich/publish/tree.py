@@ -81,8 +81,18 @@ class Tree:
 
     @property
     def executed(self) -> Path:
-        """The staged book with executed notebooks, stamps, prose pages and assets."""
+        """Executed notebooks, as they came from their kernels, with their stamps."""
         return self.build / "executed"
+
+    @property
+    def staged(self) -> Path:
+        """What the pages are built from: notebooks with the prose of today, assets."""
+        return self.build / "staged"
+
+    @property
+    def notes(self) -> Path:
+        """What is known of the modules of the package, kept from one build to the next."""
+        return self.root / "_build" / "modules.json"
 
     @property
     def failed(self) -> Path:

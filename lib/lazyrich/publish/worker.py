@@ -22,7 +22,9 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from lazyrich.core.versions import versions
+from lazyrich.core import presence
+from lazyrich.core.files import write_if_changed
+from lazyrich.core.provenance import versions
 from lazyrich.publish import chapter as chapters
 from lazyrich.publish import render, stamp
 from lazyrich.publish.tree import Settings, Tree
@@ -60,7 +62,8 @@ def execute(job: dict[str, Any]) -> bool:
     partial = tree.failed / f"{chapter.name}.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
     # What an earlier run recorded must not pass for what this one measures.
-    tree.records(chapter.name).unlink(missing_ok=True)
+    stamp.records_path(tree, chapter).unlink(missing_ok=True)
+    parameters = chapter.parameters(tree.settings)
     done = 0
 
     def count(cell: NotebookNode, cell_index: int) -> None:
@@ -74,12 +77,14 @@ def execute(job: dict[str, Any]) -> bool:
     # Socket files: no port is opened. Each kernel has its own folder, because their
     # names start from 1 in each.
     with tempfile.TemporaryDirectory(prefix="lazyrich-") as folder:
+        log = Path(folder) / "asked.jsonl"
+        os.environ[presence.LOG] = str(log)
         sockets = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
         try:
             executed = papermill.execute_notebook(
                 source,
                 str(partial),
-                parameters=tree.settings.parameters(),
+                parameters=parameters,
                 cwd=str(chapter.path.parent),
                 kernel_name="python3",
                 progress_bar=False,
@@ -92,19 +97,21 @@ def execute(job: dict[str, Any]) -> bool:
         except (DeadKernelError, RuntimeError) as error:
             _fail(chapter, partial, done, type(error).__name__, str(error))
             return False
+        asked = presence.read_log(log)
     seconds = round(time.monotonic() - start, 1)
     page = render.finish(executed, source, tree.root)
     facts = {
         "chapter": chapter.name,
         "key": job["key"],
         "parts": job["parts"],
-        **tree.settings.parameters(),
-        "ran_on": job["ran_on"],
+        **parameters,
+        "ran_on": _computed_on(stamp.records_path(tree, chapter)) or job["ran_on"],
+        "data": vars(asked),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "seconds": seconds,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "records": stamp.records_digest(tree, chapter),
+        "records": stamp.file_digest(stamp.records_path(tree, chapter)),
         "cells": [
             {
                 "cell": number,
@@ -117,11 +124,22 @@ def execute(job: dict[str, Any]) -> bool:
     }
     # The stamp goes last: without it the chapter counts as not executed.
     stamp.stamp_path(tree, chapter).unlink(missing_ok=True)
-    render.write_notebook(stamp.notebook_path(tree, chapter), page)
-    render.write_text(stamp.stamp_path(tree, chapter), json.dumps(facts, indent=1))
+    notebook = stamp.notebook_path(tree, chapter)
+    render.write_notebook(notebook, page)
+    facts["notebook"] = stamp.file_digest(notebook)
+    write_if_changed(stamp.stamp_path(tree, chapter), json.dumps(facts, indent=1))
     partial.unlink(missing_ok=True)
     _say(seconds=seconds)
     return True
+
+
+def _computed_on(records: Path) -> str | None:
+    """The device that the chapter named when it recorded; it knows best."""
+    try:
+        content = json.loads(records.read_text(encoding="utf-8"))
+        return content["provenance"]["device"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _fail(

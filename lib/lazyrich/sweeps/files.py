@@ -1,13 +1,25 @@
-"""Files that are whole or absent, whatever kills the process that writes them."""
+"""The files of a store: whole or absent, and marked while someone works on them."""
 
 import contextlib
 import os
 import platform
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from lazyrich.core import files
+from lazyrich.core.files import temporary_name
+
+__all__ = [
+    "StoreError",
+    "marked_running",
+    "claim",
+    "read",
+    "remove_leftovers",
+    "temporary_name",
+    "write_atomically",
+]
 
 try:
     import fcntl
@@ -25,30 +37,14 @@ class StoreError(OSError):
     """
 
 
-def temporary_name() -> str:
-    """A name that says whose it is, for `remove_leftovers` to tell when it is over."""
-    return f".{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-
-
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write beside, flush to disk, rename into place.
 
     Raises:
         StoreError: the file system refused; nothing is left behind at `path`.
     """
-    beside = path.with_name(temporary_name())
     try:
-        try:
-            with beside.open("wb") as file:
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            _sync_folder(path.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
+        files.write_atomically(path, payload)
     except OSError as error:
         raise StoreError(
             error.errno,
@@ -56,20 +52,6 @@ def write_atomically(path: Path, payload: bytes) -> None:
             "is safe: free space or choose another store, then run again",
             str(path.parent),
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; a no-op where folders cannot be opened."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems cannot; the rename itself has happened
-    finally:
-        os.close(handle)
 
 
 def read(path: Path) -> bytes:

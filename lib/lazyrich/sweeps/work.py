@@ -4,17 +4,16 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
-import subprocess
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lazyrich.core.provenance import git_commit
 from lazyrich.core.threads import one_thread
 from lazyrich.sweeps import table as tables
 from lazyrich.sweeps.checkpoint import Checkpoint
@@ -164,20 +163,3 @@ def _provenance(chunk: Chunk, seconds: float) -> dict[str, Any]:
 @functools.cache
 def _version() -> str:
     return importlib.metadata.version("lazyrich")
-
-
-@functools.cache
-def git_commit() -> str | None:
-    """Commit of the checkout this package is, ``-dirty`` if changed; None if none."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
