@@ -78,3 +78,17 @@ def test_too_many_examples_are_refused():
     with pytest.raises(ValueError, match="n_train = 6 and n_test = 4 must fit"):
         split(labels, 6, 4, 0)
     assert len(split(labels, 9, 5, 0, balanced=False)[0]) == 9
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_the_largest_sets_that_fit_are_given_and_one_more_is_refused(balanced):
+    """Exactly all examples of the least class, round by round."""
+    labels = np.array([0] * 6 + [1] * 6)
+    train, test = split(labels, 12, 0, 0, balanced=balanced)
+    assert sorted(train) == list(range(12))
+    assert len(test) == 0
+    train, test = split(labels, 8, 4, 0, balanced=balanced)
+    assert sorted([*train, *test]) == list(range(12))
+    for sizes in ((13, 0), (0, 13), (9, 4)):
+        with pytest.raises(ValueError, match="must"):
+            split(labels, *sizes, 0, balanced=balanced)

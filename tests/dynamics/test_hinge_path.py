@@ -146,3 +146,17 @@ def test_bad_input_is_named(change: dict, words: str) -> None:
     good = {"k_train": torch.eye(2, dtype=F64), "y": torch.ones(2, dtype=F64)}
     with pytest.raises(ValueError, match=words):
         hinge_path(**{**good, **change})
+
+
+def test_the_nugget_is_measured_in_units_of_the_mean_diagonal() -> None:
+    """A nugget is the ridge nugget * tr(K) / n on the diagonal, whatever n."""
+    for n in (4, 12):
+        gen = torch.Generator().manual_seed(n)
+        root = torch.randn(n, n, generator=gen, dtype=torch.float64)
+        kernel = root @ root.mT
+        y = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0).double()
+        nugget = 0.1
+        shifted = kernel + nugget * kernel.trace() / n * torch.eye(n).double()
+        given, by_hand = hinge_path(kernel, y, nugget=nugget), hinge_path(shifted, y)
+        assert torch.allclose(given.t_zero, by_hand.t_zero, rtol=1e-12)
+        assert torch.allclose(given.end("F"), by_hand.end("F"), rtol=1e-12)

@@ -100,3 +100,26 @@ def test_an_ensemble_needs_fixed_steps() -> None:
     net = FullyConnected(3, 4, 1)
     with pytest.raises(ValueError, match="an ensemble needs fixed dt and batch"):
         stochastic_flow(net, net.init(0, members=2), x, y, 1.0, T=0.1)
+
+
+def test_momentum_relaxes_the_velocity() -> None:
+    """v <- a v - (1 - a) grad, w <- w + dt v with a = exp(-dt / tau), step by step."""
+    x, y = task()
+    net = FullyConnected(3, 8, 1)
+    w = net.init(0)
+    dt, tau = 0.05, 0.2
+    run = stochastic_flow(
+        net, w, x, y, 2.0, dt=dt, batch=len(x), tau=tau, max_steps=4, stop_loss=None
+    )
+    keep = math.exp(-dt / tau)
+    by_hand = {k: v.clone() for k, v in w.items()}
+    velocity = {k: torch.zeros_like(v) for k, v in w.items()}
+    for _ in range(4):
+        F = 2.0 * (net(by_hand, x) - net(w, x))
+        slope = -y * (F * y < 1)
+        grads = net.pullback(by_hand, x)[1](slope / (2.0 * len(x)))
+        velocity = {k: keep * v - (1 - keep) * grads[k] for k, v in velocity.items()}
+        by_hand = {k: v + dt * velocity[k] for k, v in by_hand.items()}
+    for name in w:
+        assert torch.allclose(run.w[name], by_hand[name], atol=1e-13)
+    assert keep > 0.5, "else the memory would hardly be seen"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,18 @@ def test_leftovers_of_dead_writers_go_and_others_stay(small, tmp_path):
     sweeps.run(small, store=tmp_path, progress=False)
     left = {path for path in (gone, mine, elsewhere, old) if path.exists()}
     assert left == {mine, elsewhere}
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_files_of_other_machines_are_left_after_a_day(small, tmp_path, hours, stays):
+    folder = Store(small, "laptop", tmp_path).folder
+    folder.mkdir(parents=True)
+    path = folder / ".other-host.1.0123abcd.tmp"
+    path.write_bytes(b"half")
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+    sweeps.run(small, store=tmp_path, progress=False)
+    assert path.exists() == stays
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
