@@ -38,7 +38,7 @@ class Records:
     def glue(self, _name: str, value: str) -> None:
         assert isinstance(value, str)
 
-    def based_on(self, *_tables: object) -> None:
+    def based_on(self, *_data: object, **_where: object) -> None:
         pass
 
     def table(self) -> None:
