@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lazyrich.core.pullback import has_member_axis
 from lazyrich.dynamics import (
     Status,
     StepRule,
@@ -218,6 +219,7 @@ def test_two_members_are_as_each_is_alone(name: str, flow: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_members_advance_together(name: str) -> None:
     net = NETWORKS[name]
+    assert has_member_axis(net)
     w, options = net.init(0, members=2), {"stop_loss": 0.5}
     one = momentum_flow(net, w, X, Y, [0.5, 5.0], **options)
     two = momentum_flow(net, w, X, Y, [0.5, 5.0], slots=2, **options)

@@ -32,11 +32,14 @@ class Records:
     def __init__(self, *_args: object, **_options: object) -> None:
         self.found: dict[str, set[str]] = {}
 
-    def record(self, claim: str, spread: object = None, **values: object) -> None:
+    def record(self, claim: str, **values: object) -> None:
         self.found[claim] = set(values)
 
     def glue(self, _name: str, value: str) -> None:
         assert isinstance(value, str)
+
+    def based_on(self, *_data: object, **_where: object) -> None:
+        pass
 
     def table(self) -> None:
         pass
@@ -83,7 +86,7 @@ def test_the_sweep_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     task = alpha_sweep.load_data({**alpha_sweep.LAPTOP.settings, **SMALL})
     monkeypatch.setattr(sweeps, "run", lambda *_a, **_k: None)
     monkeypatch.setattr(sweeps, "load", lambda study, **_k: tables[study.name])
-    monkeypatch.setattr(claims, "Recorder", lambda *_a, **_k: recorded)
+    monkeypatch.setattr(claims, "chapter", lambda *_a, **_k: recorded)
     monkeypatch.setattr(alpha_sweep, "load_data", lambda _settings: task)
     monkeypatch.setattr(pictures, "explorer", lambda *_a, **_k: None)
     draw = rng.numpy_generator("made up", "linear response")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lazyrich import sweeps
 from lazyrich.sweeps import study as studies
+from lazyrich.sweeps.store import Store
 
 
 def nothing(chunk, checkpoint):
@@ -176,3 +177,49 @@ def test_the_registry_finds_studies_and_refuses_impostors(monkeypatch):
         sweeps.register(other)
     with pytest.raises(ValueError, match=r"one of \['some'\], got 'none'"):
         sweeps.find("none")
+
+
+# ------------------------------------------------------------------ settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes(sweeps.Settings):
+    n_train: int
+    mu: float | None
+    h: int | None = sweeps.left_open()
+
+
+def test_settings_are_stored_as_the_mapping_that_they_are(tmp_path):
+    """A field that is left open is not there; ``None`` elsewhere is a value."""
+    typed, plain = Sizes(n_train=5, mu=None), {"n_train": 5, "mu": None}
+    assert dict(typed) == plain
+    assert dict(dataclasses.replace(typed, h=3)) == {**plain, "h": 3}
+    assert Sizes.of(plain) == typed
+    assert Sizes.of(typed) is typed
+    grid = {"seed": (0, 1)}
+    stores = [
+        Store(build(grid, scales={"laptop": sweeps.Scale(grid, s)}), "laptop", tmp_path)
+        for s in (typed, plain, dataclasses.replace(typed, h=3))
+    ]
+    assert stores[0].spec == stores[1].spec != stores[2].spec
+    with pytest.raises(ValueError, match="must not repeat a grid axis, got 'h'"):
+        sweeps.Scale({"h": (1,)}, dataclasses.replace(typed, h=3))
+    with pytest.raises(TypeError, match="width"):
+        Sizes.of({**plain, "width": 3})
+    with pytest.raises(ValueError, match="settings must have h"):
+        typed.need("h")
+    with pytest.raises(KeyError):
+        typed["h"]
+
+
+def test_an_axis_fills_what_the_settings_leave_open():
+    def chunk(settings, *widths):
+        members = tuple({"h": h, "mu": 7.0} for h in widths)
+        return sweeps.Chunk("some", 1, settings, members)
+
+    typed = Sizes(n_train=5, mu=1.0)
+    assert chunk(typed, 3, 3).typed(Sizes) == Sizes(n_train=5, mu=1.0, h=3)
+    assert chunk(dict(typed), 3).typed(Sizes).h == 3
+    # members that differ leave it open, and what is set stays
+    assert chunk(typed, 3, 4).typed(Sizes).h is None
+    assert chunk(dataclasses.replace(typed, h=9), 3).typed(Sizes).h == 9

@@ -59,6 +59,7 @@ class Watch:
     Raises:
         TypeError, ValueError: fields of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import Watch
     >>> Watch(stop_loss=0.01, levels=[0.5]).levels
     (0.5,)
     """

@@ -119,7 +119,7 @@ def test_a_small_residual_net_learns():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, 1, 8, 8, dtype=torch.float64, generator=generator)
     y = torch.sign(x.sum((1, 2, 3)))
-    images = silent_resnet.Images(x, y, x, y)
+    images = Dataset(x, y, x, y, "signs", "drawn")
     run = silent_resnet.resnet_run(images, k=1, lr=1e-3, stop=0.05, every=20)
     assert run.loss[-1] <= 0.05
     assert math.isfinite(run.correlation("final"))

@@ -74,6 +74,7 @@ def hinge_flow(
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import hinge_flow
     >>> import torch
     >>> from lazyrich.networks import FullyConnected
     >>> net = FullyConnected(d=2, h=16, L=1)
@@ -145,6 +146,7 @@ def frozen_movement(
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import frozen_movement
     >>> import torch
     >>> from lazyrich.networks import FullyConnected
     >>> net = FullyConnected(d=2, h=16, L=1)

@@ -99,6 +99,7 @@ def impulse_flow(
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import impulse_flow
     >>> import torch
     >>> from lazyrich.networks import FullyConnected
     >>> net = FullyConnected(d=2, h=16, L=1)

@@ -53,6 +53,7 @@ def hinge_path(
         TypeError, ValueError: arguments of the wrong form, naming them; a kernel that is
             singular where it matters.
 
+    >>> from lazyrich.dynamics import hinge_path
     >>> import torch
     >>> kernel, y = torch.tensor([[4.0]]), torch.tensor([-1.0])
     >>> flow = hinge_path(kernel, y)  # the margin grows at the speed 4

@@ -85,6 +85,7 @@ def gradient_flow(
         TypeError, ValueError: arguments of the wrong form.
         RuntimeError: the integrator gave up.
 
+    >>> from lazyrich.dynamics import gradient_flow
     >>> w = {"w": torch.zeros(1, dtype=torch.float64)}
     >>> one = torch.ones(1, dtype=torch.float64)
     >>> flow = gradient_flow(lambda w, x: w["w"] * x, w, one, one, [0.0, 1.0])

@@ -59,6 +59,7 @@ def kernel_flow(
         TypeError, ValueError: shapes that do not fit, times that do not increase.
         RuntimeError: the integrator gave up.
 
+    >>> from lazyrich.dynamics import kernel_flow
     >>> kernel, y = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     >>> flow = kernel_flow(kernel, y, [0.0, 1.0], reduction="mean")
     >>> bool((flow.error[1] - torch.exp(torch.tensor(-0.5))).abs().max() < 1e-7)

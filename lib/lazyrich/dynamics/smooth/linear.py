@@ -53,6 +53,7 @@ def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
     Raises:
         TypeError, ValueError: tensors of the wrong form.
 
+    >>> from lazyrich.dynamics import square_force
     >>> square_force(torch.ones(2))(np.zeros((1, 2)))
     array([[1., 1.]])
     """
@@ -78,6 +79,7 @@ def data_force(
     Raises:
         TypeError, ValueError: tensors of the wrong form.
 
+    >>> from lazyrich.dynamics import data_force
     >>> force = data_force(torch.eye(2), torch.ones(2), lambda f, y: f - y)
     >>> force(np.zeros((1, 2), dtype=np.float32))
     array([[0.5, 0.5]], dtype=float32)
@@ -106,6 +108,7 @@ def linear_velocity(
     Raises:
         TypeError, ValueError: as in ``linear_flow``.
 
+    >>> from lazyrich.dynamics import linear_velocity
     >>> w = {"W0": torch.ones(1, 2, dtype=torch.float64)}
     >>> linear_velocity(w, torch.zeros(2, dtype=torch.float64))["W0"].tolist()
     [[-1.0, -1.0]]
@@ -149,6 +152,7 @@ def linear_flow(
             rates that are not positive.
         RuntimeError: the integrator gave up.
 
+    >>> from lazyrich.dynamics import linear_flow
     >>> w = {"W0": torch.zeros(1, 2, dtype=torch.float64)}
     >>> flow = linear_flow(w, torch.ones(2, dtype=torch.float64), [0.0, 1.0])
     >>> [round(v, 6) for v in flow.product[1, 0].tolist()]

@@ -59,6 +59,7 @@ def frozen_flow(
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import frozen_flow
     >>> import math, torch
     >>> kernel, y = torch.eye(2), torch.ones(2)
     >>> flow = frozen_flow(kernel, y, loss="square", mu=None, tau=0.0, max_time=1.0)

@@ -66,6 +66,7 @@ def momentum_flow(
     Raises:
         TypeError, ValueError: arguments of the wrong form, naming them.
 
+    >>> from lazyrich.dynamics import momentum_flow
     >>> import torch
     >>> from lazyrich.networks import FullyConnected
     >>> net = FullyConnected(d=2, h=16, L=1)

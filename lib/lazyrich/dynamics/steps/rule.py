@@ -26,6 +26,7 @@ class StepRule:
     Raises:
         TypeError, ValueError: numbers out of range.
 
+    >>> from lazyrich.dynamics import StepRule
     >>> StepRule(0.1, 0.01).refined(10)
     StepRule(max_output_change=0.01, max_weight_change=0.001, aim=0.7, grow=1.3, shrink=0.1)
     """

@@ -45,6 +45,7 @@ def temperature(dt: float, batch: float, n: int) -> float:
     Raises:
         ValueError: numbers out of range.
 
+    >>> from lazyrich.dynamics import temperature
     >>> temperature(0.1, batch=1, n=10), temperature(0.1, batch=10, n=10)
     (0.1, 0.0)
     """
@@ -63,6 +64,7 @@ def batch_size(T: float, dt: float, n: int) -> float:
     Raises:
         ValueError: numbers out of range.
 
+    >>> from lazyrich.dynamics import batch_size
     >>> batch_size(0.0, dt=0.1, n=50), batch_size(0.1, dt=0.1, n=50)
     (50.0, 1.0)
     """
@@ -200,6 +202,7 @@ def stochastic_flow(
         TypeError, ValueError: arguments of the wrong form, a rule that limits weights,
             or neither ``T`` nor both ``dt`` and ``batch``.
 
+    >>> from lazyrich.dynamics import stochastic_flow
     >>> import torch
     >>> from lazyrich.networks import FullyConnected
     >>> net = FullyConnected(d=2, h=16, L=1)

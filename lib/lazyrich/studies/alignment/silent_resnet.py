@@ -4,7 +4,7 @@ Images keep their places: whitening turns X = U S V^T into U S^gamma V^T, which 
 again, with gamma = 0 for white ones and 1 for the originals (Sec. 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,23 +18,9 @@ from lazyrich.studies.alignment.silent_nonlinear import Run, train
 from lazyrich.studies.tools.curves import first_crossing
 
 
-@dataclass(frozen=True)
-class Images:
-    """A two-class task on images.
-
-    Attributes:
-        x_train, x_test: (n, channels, side, side); y_train, y_test: +-1, (n,).
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-
 def prepared(
     task: Dataset, whitening: float, side: int, dtype: torch.dtype = torch.float32
-) -> Images:
+) -> Dataset:
     """Images cut down to ``side`` pixels and whitened in place.
 
     Means and directions are those of the training images; the components that are kept
@@ -52,12 +38,7 @@ def prepared(
     flat = [x.flatten(1) for x in small]
     map_ = principal_components(flat[0], "all", whitening)
     x_train, x_test = ((map_(x) @ map_.basis).reshape(-1, *shape) for x in flat)
-    return Images(
-        x_train.to(dtype),
-        task.y_train.to(dtype),
-        x_test.to(dtype),
-        task.y_test.to(dtype),
-    )
+    return replace(task, x_train=x_train, x_test=x_test).to(dtype=dtype)
 
 
 def _shrunk(x: Tensor, side: int) -> Tensor:
@@ -107,7 +88,7 @@ def clocks(run: Run) -> Clocks:
 
 
 def resnet_run(
-    images: Images,
+    images: Dataset,
     *,
     k: int,
     sigma: float = 0.3,
