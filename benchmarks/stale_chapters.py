@@ -144,7 +144,7 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 EDITS = {
-    "a word in a reason": _edit("claims/checks/flow.yaml", "because: ", "because: so "),
+    "a word in a reason": _edit("claims/checks/flow.yaml", 'because: "', 'because: "so '),
     "a style of the tables": _edit("claims/markup.py", "padding:0 .5em", "padding:0"),
     "a word in an erratum": _edit("claims/errata.yaml", ">-\n", ">-\n  So.\n"),
     "a comment in a module": _edit("kernels/empirical.py", "\ndef ", "\n# Words.\ndef "),

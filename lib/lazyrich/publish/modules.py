@@ -18,6 +18,7 @@ _RESOURCES = re.compile(r"(importlib\.)?resources\b")
 _REFLECTION = {"globals", "vars", "eval", "exec", "locals"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+_SETS = ("chains", "absolute", "touches", "studies")
 _COMPOUND = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)
 
 
@@ -103,17 +104,11 @@ class Module:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Module":
         """The module that ``as_dict`` told of."""
-        statements = [
-            Statement(
-                **{
-                    key: (tuple if key == "binds" else frozenset)(value)
-                    if isinstance(value, list)
-                    else value
-                    for key, value in found.items()
-                }
-            )
-            for found in content["statements"]
-        ]
+        statements = []
+        for found in content["statements"]:
+            sets: dict[str, Any] = {key: frozenset(found[key]) for key in _SETS}
+            found = {**found, **sets, "binds": tuple(found["binds"])}
+            statements.append(Statement(**found))
         imports = {name: set(found) for name, found in content["imports"].items()}
         rest = (set(content[key]) for key in ("stars", "touches", "named"))
         return cls(statements, imports, *rest)
@@ -141,8 +136,12 @@ def _dump(node: object) -> str:
         parts = []
         for name in node._fields:
             value = getattr(node, name, None)
-            if name == "body" and isinstance(node, _DEFINITIONS):
-                value = value[1:] if ast.get_docstring(node, clean=False) else value
+            if (
+                name == "body"
+                and isinstance(node, _DEFINITIONS)
+                and ast.get_docstring(node, clean=False) is not None
+            ):
+                value = node.body[1:]
             if name != "ctx":
                 parts.append(_dump(value))
         return f"{type(node).__name__}({','.join(parts)})"
