@@ -207,3 +207,17 @@ def test_info_reports_this_machine() -> None:
     assert report["device"]["default"] in {"cpu", "cuda"}
     assert report["threads"]["torch"] >= 1
     assert {"mnist", "digits"} <= set(report["data"])
+
+
+def test_the_library_alone_gives_its_subpackages_and_loads_nothing_else() -> None:
+    code = (
+        "import sys, lazyrich\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "assert {'kernels', 'networks', 'dynamics', 'data'} <= set(dir(lazyrich))\n"
+        "assert callable(lazyrich.kernels.ntk) and 'torch' in sys.modules\n"
+        "assert not hasattr(lazyrich, 'kernel')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -231,11 +231,9 @@ class Pointwise(Layer):
         out: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         slope = self.activation.phi_slope(z, y)
-        if out is not None:
-            return delta.mul_(slope)
-        return (
-            slope.unsqueeze(-1 - self.axes) if delta.ndim > y.ndim else slope
-        ) * delta
+        if delta.ndim > y.ndim:
+            slope = slope.unsqueeze(-1 - self.axes)
+        return slope * delta if out is None else delta.mul_(slope)
 
 
 class Chain(Network):
@@ -435,17 +433,21 @@ class Chain(Network):
         self._check(w, x)
         values = self._values(w, x)
         found, delta, owed = [self._top.factor(values[-2], None)], None, 1.0
+        fresh = False  # whether no factor, and no weight, has the memory of delta
         for k in range(len(self.layers) - 2, -1, -1):
             above, layer = self.layers[k + 1], self.layers[k]
             if delta is None:
                 delta = self._top.from_top(w, values[-2])
             else:
-                delta = above.backward(w, values[k + 1], values[k + 2], delta)
+                out = delta if above.in_place and fresh else None
+                delta = above.backward(w, values[k + 1], values[k + 2], delta, out)
+                fresh = fresh or above.in_place or bool(above.shapes)
                 owed *= above.owed_to_factors
             if layer.shapes:
                 delta = delta if owed == 1.0 else delta.mul_(owed)
                 owed = 1.0
                 found.append(layer.factor(values[k], delta))
+                fresh = False
         return [factor for factor in found[::-1] if factor is not None]
 
 
