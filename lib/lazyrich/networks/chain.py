@@ -118,7 +118,7 @@ class Dense(Layer):
     ) -> None:  # fmt: skip
         self.weight, self.offset = weight, offset
         self.fan_out, self.bias, self.root = fan_out, bias, math.sqrt(divisor)
-        self.shapes = {self.weight: (fan_out, fan_in)}
+        self.shapes: dict[str, tuple[int, ...]] = {self.weight: (fan_out, fan_in)}
         if bias:
             self.shapes[self.offset] = (fan_out,)
         inner, outer = (below.inner, below.outer) if below else (1.0, 1.0)
@@ -432,7 +432,8 @@ class Chain(Network):
         """
         self._check(w, x)
         values = self._values(w, x)
-        found, delta, owed = [self._top.factor(values[-2], None)], None, 1.0
+        found: list[TangentFactor | None] = [self._top.factor(values[-2], None)]
+        delta, owed = None, 1.0
         fresh = False  # whether no factor, and no weight, has the memory of delta
         for k in range(len(self.layers) - 2, -1, -1):
             above, layer = self.layers[k + 1], self.layers[k]

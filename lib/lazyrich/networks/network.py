@@ -77,7 +77,8 @@ class Network(ABC):
             TypeError, ValueError: parameters, changes or inputs of the wrong form.
         """
         self._leading_axes(dw, "dw")
-        return torch.func.jvp(lambda p: self(p, x), (dict(w),), (dict(dw),))
+        f, df, *_ = torch.func.jvp(lambda p: self(p, x), (dict(w),), (dict(dw),))
+        return f, df
 
     @property
     def n_params(self) -> int:
