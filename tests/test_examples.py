@@ -14,7 +14,7 @@ from lazyrich import data, dynamics, kernels, networks
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (networks, kernels, dynamics, data)
-# What a reader of the reference has imported.
+# What a reader of the reference has imported, beside the names of the package itself.
 NAMES = {
     "np": np,
     "torch": torch,
@@ -45,7 +45,8 @@ def examples() -> dict[str, doctest.DocTest]:
             if not (inspect.isclass(value) or inspect.isfunction(value)):
                 continue
             path = f"{package.__name__}.{name}"
-            for test in finder.find(value, path, globs=dict(NAMES)):
+            names = {name: getattr(package, name) for name in package.__all__}
+            for test in finder.find(value, path, globs=names | NAMES):
                 if test.examples:
                     found[test.name] = test
     return found
