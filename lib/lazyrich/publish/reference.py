@@ -22,10 +22,7 @@ _OPTIONS = (":members:", ":inherited-members:", ":special-members: __call__")
 
 
 class Library(SphinxDirective):
-    """``{library} package``: every public definition of a package and its modules.
-
-    Subpackages have pages of their own.
-    """
+    """``{library} package``: every public definition of a package and its modules."""
 
     required_arguments = 1
 
@@ -41,12 +38,22 @@ class Library(SphinxDirective):
 
 
 def modules(package: ModuleType) -> list[ModuleType]:
-    """The public modules of a package, subpackages left out, by name."""
-    return [
-        importlib.import_module(f"{package.__name__}.{found.name}")
-        for found in pkgutil.iter_modules(getattr(package, "__path__", []))
-        if not found.ispkg and not found.name.startswith("_")
-    ]
+    """The public modules behind a package, by name; those of its subpackages too if it
+    has a face, else they are on pages of their own."""
+    found = []
+    for entry in pkgutil.iter_modules(getattr(package, "__path__", [])):
+        if entry.name.startswith("_") or (entry.ispkg and not exported(package)):
+            continue
+        module = importlib.import_module(f"{package.__name__}.{entry.name}")
+        found += _below(module) if entry.ispkg else [module]
+    return found
+
+
+def _below(package: ModuleType) -> list[ModuleType]:
+    """A subpackage and all its public modules."""
+    entries = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    names = [entry.name for entry in entries if "._" not in entry.name]
+    return [package, *map(importlib.import_module, names)]
 
 
 def definitions(module: ModuleType) -> list[str]:

@@ -307,7 +307,7 @@ class ClaimsPart(SphinxDirective):
 def claims_count(
     _name: str, rawtext: str, text: str, line: int, inliner: Any, *_: Any
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-    """``{claims}`measured` ``: how many claims there are, are measured, are held back."""
+    """The role ``claims``: how many claims there are, are measured, are held back."""
     if text not in COUNTS:
         told = f"claims must be one of {', '.join(COUNTS)}, got {text}"
         message = inliner.reporter.error(told, line=line)
