@@ -101,9 +101,9 @@ def test_every_public_method_has_an_anchor(inventory: set[str]) -> None:
         path = [path for path in paths if path in inventory][-1]
         for base in value.__mro__:
             for name, method in vars(base).items():
-                function = getattr(method, "fget", None) or getattr(
-                    method, "__func__", method
-                )
+                function = method  # or of a property, of a cached one, of a class
+                for key in ("fget", "func", "__func__"):
+                    function = getattr(method, key, None) or function
                 if not (inspect.isfunction(function) and function.__doc__):
                     continue
                 if not function.__module__.startswith("lazyrich"):

@@ -76,7 +76,9 @@ def skip_foreign(
     _app: Sphinx, _what: str, _name: str, member: Any, _skip: bool, _options: Any
 ) -> bool | None:
     """Leave out what classes inherit from others than ours, from a tuple or a figure."""
-    function = getattr(member, "fget", None) or inspect.unwrap(member)
+    # of a property, of a cached one, of a method
+    function = getattr(member, "fget", None) or getattr(member, "func", None)
+    function = function or inspect.unwrap(member)
     if not inspect.isroutine(function):
         return None
     return None if _is_ours(getattr(function, "__module__", None)) else True
