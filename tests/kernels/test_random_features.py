@@ -143,7 +143,7 @@ def test_error_of_one_harmonic_averages_to_that_of_its_degree() -> None:
 def test_bad_input_of_the_moments_is_named() -> None:
     neuron = kernels.relu_expansion(6)
     w = neurons(3, 6)
-    with pytest.raises(ValueError, match="kind must be 'rf' or 'nt'"):
+    with pytest.raises(ValueError, match="kind must be one of 'nt', 'rf'"):
         kernels.sphere_moments("both", w, neuron)
     with pytest.raises(ValueError, match="unit vectors"):
         kernels.sphere_moments("rf", 2 * w, neuron)

@@ -51,7 +51,16 @@ class Dataset:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Dataset":
-        """The same on another device or in another precision (of what is floating)."""
+        """The same on another device or in another precision (of what is floating).
+
+        Raises:
+            TypeError, ValueError: no device of this machine, or a dtype that is not
+                floating-point and would round the data.
+        """
+        if dtype is not None:
+            check.float_dtype("dtype", dtype)
+        if device is not None:
+            device = check.device("device", device)
         moved = {}
         for name in ("x_train", "y_train", "x_test", "y_test"):
             value: Tensor = getattr(self, name)
@@ -123,12 +132,12 @@ def load(
     """
     check.positive_int("n_train", n_train)
     check.positive_int("n_test", n_test, least=0)
+    check.positive_int("seed", seed, least=0)
     check.one_of("fit", fit, ("train", "train+test"))
     check.one_of("shape", shape, ("flat", "image"))
     if shape == "image" and components is not None:
         raise ValueError("shape must be 'flat' with components, got 'image'")
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise TypeError(f"dtype must be a floating-point torch dtype, got {dtype!r}")
+    check.float_dtype("dtype", dtype)
     raw = catalogue.read(name, source, folder, image_size)
     if official_split and raw.n_official == len(raw.labels):
         raise ValueError(f"official_split needs a test set, {raw.source} has none")

@@ -25,15 +25,18 @@ def stereographic(x: Tensor) -> Tensor:
         (n, d + 1).
 
     Raises:
-        TypeError, ValueError: no floating-point matrix, or values that are not finite.
+        TypeError, ValueError: no floating-point matrix, values that are not finite, or so
+            large that their squares overflow.
 
     >>> x = torch.tensor([[0.0, 0.5]], dtype=torch.float64)
     >>> p = data.stereographic(x)
     >>> p.shape, float(p.norm())
     (torch.Size([1, 3]), 1.0)
     """
-    check.tensor("x", x, ndim=2)
-    square = x.square().sum(1, keepdim=True)
+    x = check.constant("x", x, ndim=2)
+    if not x.shape[1]:
+        raise ValueError(f"x must have at least one column, got shape {tuple(x.shape)}")
+    square = check.result("x", x.square().sum(1, keepdim=True))
     return torch.cat([2 * x, square - 1], 1) / (square + 1)
 
 
@@ -51,11 +54,13 @@ def inverse_stereographic(p: Tensor) -> Tensor:
     >>> torch.allclose(data.inverse_stereographic(data.stereographic(x)), x)
     True
     """
-    check.tensor("p", p, ndim=2)
+    p = check.constant("p", p, ndim=2)
     if p.shape[1] < 2:
         raise ValueError(f"p must have at least 2 columns, got shape {tuple(p.shape)}")
     off = (torch.linalg.vector_norm(p, dim=1) - 1).abs()
-    if float(off.max()) > 1e-6:
+    if not len(p):
+        return p[:, :-1]
+    if float(off.max()) > max(1e-6, 4 * torch.finfo(p.dtype).eps):
         raise ValueError(
             f"p must hold unit vectors, got lengths off by {float(off.max()):.2g}"
         )

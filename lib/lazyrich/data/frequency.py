@@ -29,12 +29,12 @@ def low_frequency(x: Tensor, cut: int) -> Tensor:
     >>> low.shape, torch.allclose(data.low_frequency(low, cut=5), low)
     (torch.Size([3, 64]), True)
     """
-    side = _side(x, cut)
+    x, side = _checked(x, cut)
     coefficients = np.asarray(fft.dctn(_grid(x, side), axes=(1, 2), norm="ortho"))
     coefficients[:, cut:, :] = 0
     coefficients[:, :, cut:] = 0
     images = np.asarray(fft.idctn(coefficients, axes=(1, 2), norm="ortho"))
-    return torch.from_numpy(images).reshape(len(x), -1).to(x)
+    return check.result("x", torch.from_numpy(images).reshape(len(x), -1).to(x))
 
 
 def high_frequency_noise(x: Tensor, cut: int, size: float, seed: int = 0) -> Tensor:
@@ -57,13 +57,15 @@ def high_frequency_noise(x: Tensor, cut: int, size: float, seed: int = 0) -> Ten
     >>> bool(data.low_frequency(noise, 2).abs().max() < 1e-12)
     True
     """
-    _side(x, cut)
-    check.real("size", size, least=0.0)
+    x, _ = _checked(x, cut)
+    size = check.real("size", size, least=0.0)
+    check.positive_int("seed", seed, least=0)
     draw = rng.numpy_generator("data/high-frequency", seed).standard_normal(
         tuple(x.shape)
     )
     noise = torch.from_numpy(draw).to(x)
-    return size * float(x.square().mean().sqrt()) * (noise - low_frequency(noise, cut))
+    scale = size * float(check.result("x", x.square().mean().sqrt()))
+    return check.result("size", scale * (noise - low_frequency(noise, cut)))
 
 
 def low_frequency_energy(x: Tensor, cut: int) -> float:
@@ -71,15 +73,26 @@ def low_frequency_energy(x: Tensor, cut: int) -> float:
 
     Take the mean image off first, which otherwise holds most of the energy.
 
+    Raises:
+        TypeError, ValueError: as ``low_frequency``; images without energy, or so large
+            that it overflows.
+
     >>> flat = torch.ones(1, 64, dtype=torch.float64)
     >>> print(f"{data.low_frequency_energy(flat, cut=1):.6f}")
     1.000000
     """
+    x, _ = _checked(x, cut)
+    energy = check.result("x", x.double().square().sum())
+    if not float(energy) > 0:
+        raise ValueError("x must not be black: a share of no energy is undefined")
     return float(low_frequency(x, cut).square().sum() / x.square().sum())
 
 
-def _side(x: Tensor, cut: int) -> int:
-    check.tensor("x", x, ndim=2)
+def _checked(x: Tensor, cut: int) -> tuple[Tensor, int]:
+    """The images without gradients, and their side."""
+    x = check.constant("x", x, ndim=2, dtypes=check.SOLVED)
+    if not x.numel():
+        raise ValueError(f"x must hold at least one image, got shape {tuple(x.shape)}")
     side = math.isqrt(x.shape[1])
     if side * side != x.shape[1]:
         raise ValueError(f"x must hold square images, got {x.shape[1]} pixels")
@@ -87,7 +100,7 @@ def _side(x: Tensor, cut: int) -> int:
         raise ValueError(
             f"cut must be at most {side}, the side of the images, got {cut}"
         )
-    return side
+    return x, side
 
 
 def _grid(x: Tensor, side: int) -> np.ndarray:

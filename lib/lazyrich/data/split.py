@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lazyrich.core import rng
+from lazyrich.core import check, rng
 
 
 def split(
@@ -39,6 +39,18 @@ def split(
     Raises:
         ValueError: there are not enough examples (of some class).
     """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "biufUS":
+        raise ValueError(
+            f"labels must be classes of shape (n,), n >= 1, got {check.shown(labels)}"
+        )
+    check.size("n_train", n_train)
+    check.size("n_test", n_test, least=0)
+    check.positive_int("seed", seed, least=0)
+    check.instance("name", name, str)
+    check.flag("balanced", balanced)
+    if n_official is not None:
+        check.positive_int("n_official", n_official, most=len(labels))
     indices = np.arange(len(labels))
     if n_official is None:
         pools = (indices, indices)
@@ -76,6 +88,8 @@ def _in_turn(
     """The first `count` when one example of every group is taken in each round."""
     rounds = -(-count // len(groups))
     shortest = min(len(group) for group in groups)
+    if count == 0:
+        return np.empty(0, dtype=np.int64)
     if rounds > shortest:
         raise ValueError(
             f"n_{part} must be at most {shortest * len(groups)} "

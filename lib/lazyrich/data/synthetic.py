@@ -30,7 +30,7 @@ def gaussian(
     x = _normal("data/gaussian", n, d, seed)
     if variances is None:
         return x
-    check.tensor("variances", variances, shape=(d,))
+    variances = check.constant("variances", variances, shape=(d,))
     if bool((variances < 0).any()):
         raise ValueError("variances must not be negative")
     return x * variances.to(torch.float64).sqrt()
@@ -46,9 +46,11 @@ def sphere(n: int, d: int, seed: int = 0, *, radius: float | None = None) -> Ten
     >>> print(x.norm(dim=1))
     tensor([2.0000, 2.0000, 2.0000, 2.0000, 2.0000], dtype=torch.float64)
     """
+    check.size("d", d)
     r = math.sqrt(d) if radius is None else check.real("radius", radius, above=0.0)
     x = _normal("data/sphere", n, d, seed)
-    return r * x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    points = r * x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return check.result("radius", points)
 
 
 def spiked(
@@ -71,10 +73,11 @@ def spiked(
     >>> x.shape, basis.shape
     (torch.Size([6, 5]), torch.Size([5, 2]))
     """
-    check.positive_int("d_signal", d_signal)
-    if d_signal >= d:
+    check.size("d_signal", d_signal)
+    if d_signal >= check.size("d", d):
         raise ValueError(f"d_signal must be below d = {d}, got {d_signal}")
-    check.real("signal_to_noise", signal_to_noise, above=0.0)
+    signal_to_noise = check.real("signal_to_noise", signal_to_noise, above=0.0)
+    _check_seed(seed)
     square = _normal("data/spiked/basis", d, d, seed)
     basis, triangle = torch.linalg.qr(square)
     basis = basis * triangle.diagonal().sign()  # makes the law of the basis uniform
@@ -87,7 +90,8 @@ def spiked(
         parts.append(
             radius * part / torch.linalg.vector_norm(part, dim=1, keepdim=True)
         )
-    return torch.cat(parts, 1) @ basis.mT, basis[:, :d_signal]
+    x = check.result("signal_to_noise", torch.cat(parts, 1) @ basis.mT)
+    return x, basis[:, :d_signal]
 
 
 def whiten(x: Tensor, whitening: float = 1.0) -> Tensor:
@@ -114,9 +118,9 @@ def linear_teacher(d: int, seed: int = 0, *, strength: float = 1.0) -> Tensor:
     >>> teacher.shape
     torch.Size([3])
     """
-    check.real("strength", strength, above=0.0)
+    strength = check.real("strength", strength, above=0.0)
     beta = _normal("data/teacher", 1, d, seed)[0]
-    return strength * beta / torch.linalg.vector_norm(beta)
+    return check.result("strength", strength * beta / torch.linalg.vector_norm(beta))
 
 
 def neuron_teacher(
@@ -133,6 +137,7 @@ def neuron_teacher(
     >>> teacher(data.gaussian(5, 3)).shape
     torch.Size([5])
     """
+    check.function("activation", activation)
     w = linear_teacher(d, seed)
     return lambda x: activation(x @ w.to(x))
 
@@ -167,27 +172,40 @@ def teacher_task(
     >>> task.x_train.shape, task.y_test.shape
     (torch.Size([20, 3]), torch.Size([10]))
     """
-    check.positive_int("n_test", n_test, least=0)
+    check.size("n_train", n_train)
+    check.size("n_test", n_test, least=0)
+    check.size("d", d)
+    _check_seed(seed)
     check.real("noise", noise, least=0.0)
+    check.float_dtype("dtype", dtype)
+    check.function("inputs", inputs)
+    if teacher is not None:
+        check.function("teacher", teacher)
     draw = getattr(inputs, "__name__", repr(inputs))
     x_train = inputs(n_train, d, seed)
     # Test inputs come from a stream of their own, so neither set moves the other.
     x_test = inputs(max(n_test, 1), d, -seed - 1)[:n_test]
+    for x, n in ((x_train, n_train), (x_test, n_test)):
+        if x.shape != (n, d):
+            raise ValueError(
+                f"inputs must give points of shape ({n}, {d}), got {tuple(x.shape)}"
+            )
     if teacher is None:
         beta = linear_teacher(d, seed)
         y_train, y_test = x_train @ beta, x_test @ beta
     else:
         y_train, y_test = teacher(x_train), teacher(x_test)
-    if y_train.shape != (n_train,):
-        raise ValueError(
-            f"teacher must give one number an input, got shape {tuple(y_train.shape)}"
-        )
+    for y, n in ((y_train, n_train), (y_test, n_test)):
+        if not isinstance(y, Tensor) or y.shape != (n,):
+            given = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(f"teacher must give one number an input, got {given}")
     y_train = y_train + noise * _normal("data/noise", n_train, 1, seed)[:, 0]
+    parts = (
+        check.result("inputs, teacher and noise", part.to(dtype))
+        for part in (x_train, y_train, x_test, y_test)
+    )
     return Dataset(
-        x_train.to(dtype),
-        y_train.to(dtype),
-        x_test.to(dtype),
-        y_test.to(dtype),
+        *parts,
         name="synthetic",
         source=f"drawn by {draw}",
         meta={"seed": seed, "d": d, "noise": noise},
@@ -195,7 +213,18 @@ def teacher_task(
 
 
 def _normal(name: str, n: int, d: int, seed: int) -> Tensor:
-    check.positive_int("n", n)
-    check.positive_int("d", d)
+    check.size("n", n)
+    check.size("d", d)
+    _check_seed(seed)
     # NumPy draws one number after the other: larger sets begin with smaller ones.
     return torch.from_numpy(rng.numpy_generator(name, seed, d).standard_normal((n, d)))
+
+
+def _check_seed(seed: int) -> None:
+    """Refuse what is no integer; negative seeds name streams of their own."""
+    try:
+        named = not isinstance(seed, bool) and seed.__index__() is not None
+    except (AttributeError, TypeError, RuntimeError):
+        named = False
+    if not named or getattr(seed, "ndim", 0):
+        raise TypeError(f"seed must be an integer, got {check.shown(seed)}")

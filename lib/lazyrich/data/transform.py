@@ -32,20 +32,29 @@ def normalise(x: Tensor, fit: Tensor, how: Normalise) -> Tensor:
             deviation of all entries.
 
     Raises:
-        ValueError: unknown `how`, or an input that is zero and cannot be scaled.
+        TypeError, ValueError: unknown `how`, or inputs that cannot be scaled: one that is
+            zero, or inputs without any spread.
     """
     check.one_of("normalise", how, NORMALISATIONS)
+    x = check.constant("x", x)
+    fit = check.constant("fit", fit, like=x)
     if how == "none":
         return x
     if how in ("unit", "sqrt_d"):
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         if not bool((norm > 0).all()):
             raise ValueError(f"normalise={how!r} needs inputs that are not all zero")
+        check.result("x", norm)
         return x / norm * (math.sqrt(x.shape[-1]) if how == "sqrt_d" else 1.0)
-    centred = x - fit.mean(0)
+    if not len(fit):
+        raise ValueError("fit must hold at least one input, got none")
+    centred = check.result("x and fit", x - fit.mean(0))
     if how == "centre":
         return centred
-    return centred / (fit - fit.mean(0)).std(correction=0)
+    spread = check.result("fit", (fit - fit.mean(0)).std(correction=0))
+    if not float(spread) > 0:
+        raise ValueError("fit must hold inputs that differ, got equal ones")
+    return check.result("x and fit", centred / spread)
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,13 @@ class Principal:
     scale: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Components of inputs (n, d): shape (n, k)."""
-        return (x - self.mean) @ self.basis.mT * self.scale
+        """Components of inputs (n, d): shape (n, k).
+
+        Raises:
+            TypeError, ValueError: inputs of another form.
+        """
+        x = check.constant("x", x, shape=(None, len(self.mean)), like=self.mean)
+        return check.result("x", (x - self.mean) @ self.basis.mT * self.scale)
 
 
 def principal_components(
@@ -87,22 +101,27 @@ def principal_components(
             atanasov2022, Sec. 5.
 
     Raises:
-        ValueError: more components than directions in the inputs, or `whitening` out of
-            range.
+        TypeError, ValueError: more components than directions in the inputs, inputs that
+            are all equal or whose squares leave the range of their dtype, or `whitening`
+            out of range.
 
     >>> x = data.gaussian(100, 5)
     >>> principal = data.principal_components(x, 2, whitening=1.0)
     >>> principal(x).shape, principal.basis.shape
     (torch.Size([100, 2]), torch.Size([2, 5]))
     """
-    check.tensor("fit", fit, ndim=2)
-    check.real("whitening", whitening, least=0.0, most=1.0)
-    mean = fit.mean(0)
+    fit = check.constant("fit", fit, ndim=2, dtypes=check.SOLVED)
+    whitening = check.real("whitening", whitening, least=0.0, most=1.0)
+    if not fit.numel():
+        raise ValueError(f"fit must not be empty, got shape {tuple(fit.shape)}")
+    mean = check.result("fit", fit.mean(0))
+    _check_spread(fit, mean)
     with one_thread():  # the same components on every machine
         small = _compressed(fit - mean)
         _, singular, basis = torch.linalg.svd(small, full_matrices=False)
     variance = singular.square() / len(fit)
-    if components == "all":
+    if isinstance(components, str):
+        check.one_of("components", components, ("all",))
         count = int((singular > NEGLIGIBLE * singular[0]).sum())
     else:
         count = check.positive_int("components", components)
@@ -118,6 +137,24 @@ def principal_components(
     scale = variance.pow(-whitening / 2)
     scale = scale / (variance * scale.square()).mean().sqrt()
     return Principal(mean, basis, variance, scale)
+
+
+def _check_spread(fit: Tensor, mean: Tensor) -> None:
+    """Refuse inputs without directions, or whose squares are out of range.
+
+    Raises:
+        ValueError: naming ``fit``.
+    """
+    info = torch.finfo(fit.dtype)
+    largest = float((fit - mean).abs().max())
+    if largest <= 4 * info.eps * float(fit.abs().max()):
+        raise ValueError("fit must hold inputs that differ, got equal ones")
+    low, high = math.sqrt(info.tiny / info.eps), 1e-3 * math.sqrt(info.max)
+    if not low <= largest <= high:
+        raise ValueError(
+            f"fit must hold inputs whose squares are in the range of {fit.dtype}, got "
+            f"differences of {largest:.3g}; scale them"
+        )
 
 
 def _compressed(x: Tensor) -> Tensor:
@@ -142,6 +179,7 @@ def targets(
     Raises:
         ValueError: unknown `kind`, or a class that is in neither of the pair.
     """
+    check.float_dtype("dtype", dtype)
     given = torch.from_numpy(labels.astype(np.int64))
     if not isinstance(kind, str):
         plus, minus = pair(kind, n_classes)

@@ -44,13 +44,13 @@ class Problem:
         alpha: float | Tensor | Sequence[float],
         loss: str = "hinge",
     ) -> None:
-        self.first = _check_data(net, w, x, y)
-        self.net: Any = net
-        self.w, self.x, self.y = dict(w), x, y
-        self.loss = checked_loss(loss, y)
+        self.net: Any = check.function("net", net)
+        self.w, self.x, self.y = checked_data(w, x, y)
+        self.first = next(iter(self.w.values()))
+        self.loss = checked_loss(loss, self.y)
         self.ensemble: int | None = None
         if hasattr(net, "check_params"):
-            self.ensemble = self.net.check_params(w)
+            self.ensemble = self.net.check_params(self.w)
         self.alpha = _check_alpha(alpha, self.ensemble)
 
     @property
@@ -81,26 +81,45 @@ def checked_loss(name: str, y: Tensor) -> Loss:
     return found
 
 
-def _check_data(net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    if not callable(net):
-        raise TypeError(f"net must be callable as net(w, x), got {type(net).__name__}")
+def checked_data(
+    w: Mapping[str, Tensor], x: Tensor, y: Tensor
+) -> tuple[Params, Tensor, Tensor]:
+    """Weights, inputs (n, ...) and targets (n,) or (n, c), without their gradients.
+
+    Raises:
+        TypeError, ValueError: no dict of tensors, tensors that are not alike in dtype and
+            device, or numbers of examples that differ.
+    """
     if not isinstance(w, Mapping) or not w:
-        raise TypeError(f"w must be a non-empty dict of tensors, got {w!r:.60}")
-    first = next(iter(w.values()))
+        raise TypeError(f"w must be a non-empty dict of tensors, got {check.shown(w)}")
+    weights: Params = {}
+    first: Tensor | None = None
     for name, value in w.items():
-        check.tensor(f"w[{name!r}]", value, like=first)
-    check.tensor("x", x, like=first)
-    check.tensor("y", y, ndim=(1, 2), like=first)
-    if len(x) == 0 or len(x) != len(y):
-        raise ValueError(
-            f"x and y must hold the same number n >= 1 of examples, got {len(x)} "
-            f"and {len(y)}"
+        weights[name] = check.constant(
+            f"w[{name!r}]", value, like=first, dtypes=check.SOLVED
         )
-    return first
+        first = weights[name] if first is None else first
+    x = check.constant("x", x, like=first)
+    y = check.constant("y", y, ndim=(1, 2), like=first)
+    if x.ndim == 0 or len(x) == 0 or len(x) != len(y):
+        raise ValueError(
+            "x and y must hold the same number n >= 1 of examples, got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    return weights, x, y
+
+
+def _numbers(alpha: Any) -> Tensor:
+    if isinstance(alpha, Tensor):
+        return check.constant("alpha", alpha).to(torch.float64).cpu()
+    if isinstance(alpha, Sequence) and not isinstance(alpha, str):
+        each = [check.real("alpha", value) for value in alpha]
+        return torch.tensor(each, dtype=torch.float64)
+    return torch.tensor(check.real("alpha", alpha), dtype=torch.float64)
 
 
 def _check_alpha(alpha: Any, members: int | None) -> Tensor:
-    scales = torch.as_tensor(alpha, dtype=torch.float64)
+    scales = _numbers(alpha)
     if scales.ndim > 1 or scales.numel() == 0:
         raise ValueError(
             f"alpha must be a number or a sequence of them, got shape "

@@ -32,7 +32,9 @@ class Weights:
         self.x_test, self.observers = watch.x_test, dict(watch.observe or {})
         if self.x_test is not None:
             shape = (None, *self.x.shape[1:])
-            check.tensor("x_test", self.x_test, shape=shape, like=problem.first)
+            self.x_test = check.constant(
+                "x_test", self.x_test, shape=shape, like=problem.first
+            )
         self._set_layout()
         self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
@@ -61,6 +63,8 @@ class Weights:
             ValueError: another shape.
         """
         f = self.evaluate(self.view(self.start(0).unsqueeze(0)))[0]
+        if not isinstance(f, Tensor):
+            raise TypeError(f"net must give a tensor, got {type(f).__name__}")
         if f.shape[1:] != y.shape:
             raise ValueError(
                 f"y must have the shape of net(w, x), {tuple(f.shape[1:])}; "

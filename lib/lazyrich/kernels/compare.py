@@ -27,9 +27,9 @@ def alignment(K: Tensor, y: Tensor) -> Tensor:
     >>> kernels.alignment(torch.outer(y, y), y), kernels.alignment(torch.eye(3), y)
     (tensor(1.), tensor(0.5774))
     """
-    check.tensor("y", y, ndim=1)
-    _check_kernel("K", K, len(y), like=y)
-    norm = torch.linalg.matrix_norm(K) * (y @ y)
+    y = check.constant("y", y, ndim=1)
+    K = _checked("K", K, len(y), like=y)
+    norm = check.result("K and y", torch.linalg.matrix_norm(K) * (y @ y))
     if not bool((norm > 0).all()):
         raise ValueError("K and y must not be zero: their alignment is undefined")
     return torch.einsum("i,...ij,j->...", y, K, y) / norm
@@ -47,14 +47,14 @@ def kernel_distance(K: Tensor, K0: Tensor) -> Tensor:
     >>> kernels.kernel_distance(1.5 * torch.eye(3), torch.eye(3))
     tensor(0.5000)
     """
-    check.tensor("K0", K0)
+    K0 = check.constant("K0", K0)
     if K0.ndim < 2:
         raise ValueError(f"K0 must have at least 2 axes, got {tuple(K0.shape)}")
-    check.tensor("K", K, shape=tuple(K0.shape), like=K0)
-    start = torch.linalg.matrix_norm(K0)
+    K = check.constant("K", K, shape=tuple(K0.shape), like=K0)
+    start = check.result("K0", torch.linalg.matrix_norm(K0))
     if not bool((start > 0).all()):
         raise ValueError("K0 must not be zero: a relative change is undefined")
-    return torch.linalg.matrix_norm(K - K0) / start
+    return check.result("K and K0", torch.linalg.matrix_norm(K - K0) / start)
 
 
 def effective_rank(A: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ def effective_rank(A: Tensor) -> Tensor:
     >>> kernels.effective_rank(torch.eye(3)), kernels.effective_rank(torch.ones(3, 3))
     (tensor(3.), tensor(1.0000))
     """
-    check.tensor("A", A)
+    A = check.constant("A", A, dtypes=check.SOLVED)
     if A.ndim < 2:
         raise ValueError(f"A must have at least 2 axes, got {tuple(A.shape)}")
     s = torch.linalg.svdvals(A)
-    total = s.sum(-1, keepdim=True)
+    total = check.result("A", s.sum(-1, keepdim=True))
     if not bool((total > 0).all()):
         raise ValueError("A must not be zero: its effective rank is undefined")
     p = s / total
@@ -100,7 +100,7 @@ def kernel_change(
     >>> print(float(change(w)))
     0.0
     """
-    check.tensor("x", x)
+    x = check.constant("x", x)
 
     def start(net: Any, w0: Mapping[str, Tensor]) -> Callable[..., Tensor]:
         theta0 = ntk(net, w0, x)
@@ -110,9 +110,10 @@ def kernel_change(
     return start
 
 
-def _check_kernel(name: str, K: Tensor, n: int, like: Tensor) -> None:
-    check.tensor(name, K, like=like)
+def _checked(name: str, K: Tensor, n: int, like: Tensor) -> Tensor:
+    K = check.constant(name, K, like=like)
     if K.ndim < 2 or K.shape[-2:] != (n, n):
         raise ValueError(
             f"{name} must have shape (..., {n}, {n}) to fit y, got {tuple(K.shape)}"
         )
+    return K

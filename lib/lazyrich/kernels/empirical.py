@@ -61,6 +61,8 @@ def ntk(
         raise TypeError(f"net must be callable as net(w, x), got {type(net).__name__}")
     if not isinstance(w, Mapping) or not w:
         raise TypeError(f"w must be a non-empty dict of tensors, got {w!r:.60}")
+    for name, value in w.items():
+        check.tensor(f"w[{name!r}]", value, finite=False)
     first = next(iter(w.values()))
     check.real("memory", memory, above=0.0)
     for name, points in (("x", x), ("x2", x2)):
@@ -105,6 +107,8 @@ def _generic(
     those of all parameters together would take too much memory."""
     w = {name: value.detach() for name, value in w.items()}
     probe = net(w, x[:1])
+    if not isinstance(probe, Tensor):
+        raise TypeError(f"net must give a tensor, got {type(probe).__name__}")
     if probe.shape[:1] != (1,) or probe.ndim > 2:
         raise ValueError(
             "net must map (n, ...) inputs to (n,) or (n, c) outputs; one input gave "

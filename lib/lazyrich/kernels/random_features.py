@@ -32,8 +32,9 @@ def random_features(x: Tensor, w: Tensor, phi: Pointwise = torch.relu) -> Tensor
     >>> kernels.random_features(x, w)
     tensor([[1.4142, 0.0000]])
     """
-    _check(x, w)
-    return phi(x @ w.mT) / math.sqrt(len(w))
+    x, w = _checked(x, w)
+    check.function("phi", phi)
+    return check.result("x, w and phi", phi(x @ w.mT) / math.sqrt(len(w)))
 
 
 def tangent_features(x: Tensor, w: Tensor, slope: Pointwise | None = None) -> Tensor:
@@ -51,10 +52,13 @@ def tangent_features(x: Tensor, w: Tensor, slope: Pointwise | None = None) -> Te
     >>> kernels.tangent_features(x, w)
     tensor([[0.7071, 2.1213, 0.0000, 0.0000]])
     """
-    _check(x, w)
+    x, w = _checked(x, w)
+    if slope is not None:
+        check.function("slope", slope)
     u = x @ w.mT
     gate = (u > 0).to(x) if slope is None else slope(u)
-    return (gate[:, :, None] * x[:, None, :]).flatten(1) / math.sqrt(len(w))
+    features = (gate[:, :, None] * x[:, None, :]).flatten(1) / math.sqrt(len(w))
+    return check.result("x, w and slope", features)
 
 
 def feature_kernels(x: Tensor, x2: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -84,9 +88,15 @@ def feature_kernels(x: Tensor, x2: Tensor | None = None) -> tuple[Tensor, Tensor
     """
     sigma, theta = relu_ntk(x, x2, depth=2)
     d = x.shape[-1]
-    return d * sigma, d * (theta - sigma)
+    return (
+        check.result("x and x2", d * sigma),
+        check.result("x and x2", d * (theta - sigma)),
+    )
 
 
-def _check(x: Tensor, w: Tensor) -> None:
-    check.tensor("x", x, ndim=2)
-    check.tensor("w", w, shape=(None, x.shape[1]), like=x)
+def _checked(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    x = check.constant("x", x, ndim=2)
+    w = check.constant("w", w, shape=(None, x.shape[1]), like=x)
+    if not len(w):
+        raise ValueError("w must hold at least one neuron, got none")
+    return x, w

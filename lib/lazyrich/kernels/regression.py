@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.spectrum import modes
+
+_GIVEN = "k_train, k_test and y"
 
 
 def kernel_predict(
@@ -24,12 +27,14 @@ def kernel_predict(
 
         F(x, t) = k(x) Q [(1 - exp(-(s + ridge) t / n)) / (s + ridge)] Q^T y,   K = Q s Q^T.
 
-    t = inf with ridge = 0 is kernel regression without ridge; eigenvalues below n times
-    the rounding error of the largest count as zero there, so a singular K gives the
-    minimum-norm solution.
+    t = inf with ridge = 0 is kernel regression without ridge. Eigenvalues below n times
+    the rounding error of the largest count as zero at every time: what they add is
+    rounding that grows like t, and at t = inf a singular K gives the minimum-norm
+    solution.
 
     Args:
-        k_train: K between training points, (n, n), symmetric.
+        k_train: K between training points, (n, n), symmetric and positive semi-definite
+            up to rounding.
         k_test: rows of K between other points and the training points, (m, n).
         y: targets, (n,) or (n, c).
         t: time, in the units of the flow with the *mean* loss (multiply by n to compare
@@ -45,8 +50,9 @@ def kernel_predict(
 
     Raises:
         TypeError, ValueError: shapes that do not fit, values that are not finite, a
-            kernel that is not symmetric, negative time or ridge, an unknown method, or
-            one that does not apply: Cholesky at a finite time or of a singular kernel.
+            kernel that is not symmetric or, with its ridge, clearly indefinite,
+            negative time or ridge, an unknown method, or one that does not apply:
+            Cholesky at a finite time or of a singular kernel.
 
     >>> k = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     >>> y = torch.tensor([1.0, -1.0], dtype=torch.float64)
@@ -55,23 +61,21 @@ def kernel_predict(
     >>> print(kernels.kernel_predict(k, k, y, t=2.0))  # 1 - exp(-2), -(1 - exp(-1))
     tensor([ 0.8647, -0.6321], dtype=torch.float64)
     """
-    check.tensor("k_train", k_train, ndim=2)
+    k_train = check.kernel("k_train", k_train)
     n = k_train.shape[0]
-    check.tensor("k_train", k_train, shape=(n, n))
-    check.tensor("k_test", k_test, shape=(None, n), like=k_train)
-    check.tensor("y", y, ndim=(1, 2), like=k_train)
+    k_test = check.constant("k_test", k_test, shape=(None, n), like=k_train)
+    y = check.constant("y", y, ndim=(1, 2), like=k_train)
     if y.shape[0] != n:
         raise ValueError(f"y must have {n} rows like k_train, got {tuple(y.shape)}")
     t = check.real("t", t, least=0.0, infinite=True)
     ridge = check.real("ridge", ridge, least=0.0)
     check.one_of("method", method, ("spectral", "cholesky"))
-    _check_symmetric("k_train", k_train)
     if method == "cholesky":
         if not math.isinf(t):
             raise ValueError(f"method must be 'spectral' at a finite time, got t = {t}")
-        return k_test @ _cholesky_solve(k_train, y, ridge)
-    s, q = torch.linalg.eigh(k_train)
-    rate = s + ridge
+        return check.result(_GIVEN, k_test @ _cholesky_solve(k_train, y, ridge))
+    s, q = modes("k_train", k_train)
+    rate = check.positive("k_train", s + ridge)
     floor = n * torch.finfo(s.dtype).eps * float(s.abs().max())
     if math.isinf(t):
         gain = torch.where(rate > floor, 1.0 / rate, torch.zeros_like(rate))
@@ -82,9 +86,10 @@ def kernel_predict(
         ratio = torch.where(
             phase.abs() > 1e-300, -torch.expm1(-phase) / safe, torch.ones_like(phase)
         )
-        gain = (t / n) * ratio
-    modes = q.mT @ (y if y.ndim == 2 else y.unsqueeze(-1))
-    prediction = k_test @ (q @ (gain.unsqueeze(-1) * modes))
+        gain = torch.where(phase.isinf(), 1.0 / rate, (t / n) * ratio)
+        gain = torch.where(rate > floor, gain, torch.zeros_like(rate))
+    parts = q.mT @ (y if y.ndim == 2 else y.unsqueeze(-1))
+    prediction = check.result(_GIVEN, k_test @ (q @ (gain.unsqueeze(-1) * parts)))
     return prediction if y.ndim == 2 else prediction.squeeze(-1)
 
 
@@ -100,13 +105,3 @@ def _cholesky_solve(kernel: Tensor, y: Tensor, ridge: float) -> Tensor:
     right = y if y.ndim == 2 else y.unsqueeze(-1)
     found = torch.cholesky_solve(right, factor)
     return found if y.ndim == 2 else found.squeeze(-1)
-
-
-def _check_symmetric(name: str, kernel: Tensor) -> None:
-    scale = float(kernel.abs().max())
-    skew = float((kernel - kernel.mT).abs().max())
-    if skew > 1e-6 * scale:
-        raise ValueError(
-            f"{name} must be symmetric, got entries that differ from their mirror image "
-            f"by up to {skew:.3g} (largest entry {scale:.3g})"
-        )

@@ -65,6 +65,8 @@ _CLOSE = 1e-2
 # Halving variances reach the smallest floating-point numbers at about this depth.
 _DEEPEST = 1000
 _SMALLEST_BIAS = 1e-15
+# Layers that are taken one by one at most, in minutes for a few pairs.
+_MOST_LAYERS = 10**7
 
 
 def _series() -> tuple[list[float], list[float]]:
@@ -229,7 +231,8 @@ def relu_ntk_correlation(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Ten
 
     Raises:
         TypeError: ``one_minus_rho`` is no floating-point tensor, ``depth`` no integer.
-        ValueError: an entry is outside [0, 2] or not finite, or ``depth`` is below 1.
+        ValueError: an entry is outside [0, 2] or not finite, or ``depth`` is not between
+            1 and 10^7 (``relu_ntk_any_depth`` takes more).
 
     Accuracy: float64, relative to 50-digit arithmetic: 1e-14 in both, from
         1 - rho_0 = 1e-14 on and to depth 10^6 (sums are compensated from depth 1000).
@@ -242,14 +245,18 @@ def relu_ntk_correlation(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Ten
     >>> print(y)
     tensor([1.0000, 0.1592], dtype=torch.float64)
     """
-    check.tensor("one_minus_rho", one_minus_rho)
-    depth = check.positive_int("depth", depth)
+    one_minus_rho = check.constant("one_minus_rho", one_minus_rho)
+    depth = check.positive_int("depth", depth, most=_MOST_LAYERS)
+    dtype = one_minus_rho.dtype
+    if dtype not in check.SOLVED:
+        both = relu_ntk_correlation(one_minus_rho.to(torch.float64), depth)
+        return both[0].to(dtype), both[1].to(dtype)
     if bool((one_minus_rho < 0).any()) or bool((one_minus_rho > 2).any()):
         low, high = float(one_minus_rho.min()), float(one_minus_rho.max())
         raise ValueError(
             f"one_minus_rho must lie in [0, 2], got values from {low:g} to {high:g}"
         )
-    h = one_minus_rho.detach().flatten() / 2
+    h = one_minus_rho.flatten() / 2
     theta = torch.empty_like(h)
     degrees = _degrees(depth)
     size = _pairs_at_a_time(h)
@@ -414,6 +421,52 @@ def _in_parallel(
         list(pool.map(fill, corners))  # raises what a tile has raised
 
 
+def _narrowed(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """``matrix`` in a dtype of less digits, if its entries are in the range of that."""
+    return check.result("x, x2 and bias", matrix.to(dtype))
+
+
+def _window(dtype: torch.dtype) -> tuple[float, float]:
+    """Between which sizes of inputs their squares keep all digits."""
+    info = torch.finfo(dtype)
+    return math.sqrt(info.tiny / info.eps), math.sqrt(info.max) * 1e-3
+
+
+def _by_size(x: Tensor) -> Tensor:
+    """Inputs whose squares leave the range of their dtype, over powers of two.
+
+    That is exact, and the correlations of inputs do not depend on their lengths. Inputs
+    within the range stay as they are, all of them, so as to keep lengths that are equal.
+    """
+    low, high = _window(x.dtype)
+    largest = x.abs().amax(1)
+    if bool(((largest == 0) | ((largest >= low) & (largest <= high))).all()):
+        return x
+    _, exponent = torch.frexp(largest)
+    # In two halves: a power of two may itself be out of range.
+    half = torch.div(exponent, 2, rounding_mode="floor")
+    return torch.ldexp(torch.ldexp(x, -half[:, None]), (half - exponent)[:, None])
+
+
+def _check_squares(x: Tensor, second: Tensor) -> None:
+    """Refuse inputs whose squares leave the range of their dtype.
+
+    Raises:
+        ValueError: largest entries out of the window.
+    """
+    low, high = _window(x.dtype)
+    for name, points in (("x", x), ("x2", second)):
+        largest = points.abs().amax(1)
+        largest = largest[largest > 0]
+        if bool(((largest < low) | (largest > high)).any()):
+            raise ValueError(
+                f"{name} must hold inputs whose squares are in the range of {x.dtype}: "
+                f"with largest entries between {low:.1g} and {high:.1g}, got "
+                f"{float(largest.min()):.1g} to {float(largest.max()):.1g}; scale them, or "
+                "take normalised=True without bias"
+            )
+
+
 def relu_ntk(
     x: Tensor,
     x2: Tensor | None = None,
@@ -450,7 +503,11 @@ def relu_ntk(
             finite, a depth below 1, a bias that is negative or below 1e-15; a depth
             above 1000 without bias and not normalised (the kernels leave the range of
             floating-point numbers); a zero input where it has no direction
-            (normalised, without bias).
+            (normalised, without bias); inputs so large or so small that their squares
+            leave the range of their dtype (unless normalised and without bias, where
+            their scale does not matter), or results that do.
+
+    Half precision is computed in float64 and rounded.
 
     Time: float64 matrices without bias, on a CPU and from depth 8 on, take a table if
         they have more than 20,000 pairs: about 50 ns a pair whatever the depth, where
@@ -467,9 +524,10 @@ def relu_ntk(
     tensor([[1.0000, 0.2286],
             [0.2286, 1.0000]], dtype=torch.float64)
     """
-    check.tensor("x", x, ndim=2)
-    second = x if x2 is None else check.tensor("x2", x2, ndim=2, like=x)
-    depth = check.positive_int("depth", depth)
+    x = check.constant("x", x, ndim=2)
+    second = x if x2 is None else check.constant("x2", x2, ndim=2, like=x)
+    depth = check.positive_int("depth", depth, most=_MOST_LAYERS)
+    check.flag("normalised", normalised)
     bias = check.real("bias", bias, least=0.0)
     if 0 < bias < _SMALLEST_BIAS:
         raise ValueError(f"bias must be 0 or at least {_SMALLEST_BIAS:g}, got {bias!r}")
@@ -485,7 +543,15 @@ def relu_ntk(
             f"depth must be at most {_DEEPEST} without bias, got {depth}: the kernels "
             "shrink like 2^-depth; use normalised=True or relu_ntk_correlation"
         )
-    x, second = x.detach(), second.detach()
+    if x.dtype not in check.SOLVED:
+        # Sums of squares need more digits and more room than half precision has.
+        wide = None if x2 is None else second.double()
+        both = relu_ntk(x.double(), wide, depth=depth, bias=bias, normalised=normalised)
+        sigma, theta = (_narrowed(part, x.dtype) for part in both)
+        return sigma, theta
+    if bias == 0 and normalised:
+        x, second = _by_size(x), _by_size(second)
+    _check_squares(x, second)
     if bias > 0:
         # In the first layer a bias acts like one more input of constant value.
         pad = torch.nn.functional.pad

@@ -117,6 +117,7 @@ def abel_constant(one_minus_rho: Tensor) -> Tensor:
     >>> print(kernels.abel_constant(torch.tensor([0.5, 1.0], dtype=torch.float64)))
     tensor([6.4364, 4.3898], dtype=torch.float64)
     """
+    one_minus_rho = check.constant("one_minus_rho", one_minus_rho)
     v, _ = _start(one_minus_rho, _LAYERS)
     found = v - 1.5 * torch.log(v) + _abel_tail(1 / v) - (_LAYERS - 1)
     found = torch.where(torch.isinf(v), v, found)
@@ -146,7 +147,7 @@ def relu_ntk_any_depth(one_minus_rho: Tensor, depth: int) -> tuple[Tensor, Tenso
     >>> print(f"{y.item():.6f}")
     0.250006
     """
-    check.tensor("one_minus_rho", one_minus_rho)
+    one_minus_rho = check.constant("one_minus_rho", one_minus_rho)
     depth = check.positive_int("depth", depth)
     if depth > 10**15:
         raise ValueError(f"depth must be at most 10^15, got {depth}")

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.spectrum import modes
 
 
 def _saturating(x: float) -> float:
@@ -30,8 +30,8 @@ class TwoPhaseKernel:
         growth: an increasing function with growth(0) = 0 and limit 1.
 
     Raises:
-        TypeError, ValueError: kernels of different shape or not symmetric, a scale or
-            time out of range.
+        TypeError, ValueError: kernels of different shape, not symmetric or not positive
+            semi-definite, a scale or time out of range.
     """
 
     first: Tensor
@@ -41,24 +41,33 @@ class TwoPhaseKernel:
     growth: Callable[[float], float] = _saturating
 
     def __post_init__(self) -> None:
-        check.tensor("first", self.first, ndim=2)
-        check.tensor(
-            "final", self.final, shape=tuple(self.first.shape), like=self.first
-        )
-        for name, value in (("first", self.first), ("final", self.final)):
-            if value.shape[0] != value.shape[1] or not torch.allclose(value, value.mT):
-                raise ValueError(f"{name} must be symmetric, got shape {value.shape}")
+        first = check.kernel("first", self.first)
+        final = check.kernel("final", self.final, n=len(first), like=first)
+        for name, value in (("first", first), ("final", final)):
+            check.positive(name, modes(name, value)[0])
+            object.__setattr__(self, name, value)
         check.real("epsilon", self.epsilon, above=0.0, most=1.0)
         check.real("turned", self.turned, above=0.0)
+        check.function("growth", self.growth)
 
     def scale(self, t: float) -> float:
-        """epsilon before ``turned``, g(t) after."""
+        """epsilon before ``turned``, g(t) after.
+
+        Raises:
+            TypeError, ValueError: no time t >= 0.
+        """
+        t = check.real("t", t, least=0.0)
         if t <= self.turned:
             return self.epsilon
         return self.epsilon + (1 - self.epsilon) * self.growth(t - self.turned)
 
     def __call__(self, t: float) -> Tensor:
-        """K_t, (p, p), at one time t >= 0."""
+        """K_t, (p, p), at one time t >= 0.
+
+        Raises:
+            TypeError, ValueError: no time t >= 0.
+        """
+        t = check.real("t", t, least=0.0)
         share = min(t / self.turned, 1.0)
         shape = (1 - share) * self.first + share * self.final
         return self.scale(t) * shape

@@ -32,10 +32,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg, special
+from torch import Tensor
+
+from lazyrich.core import check
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 _NODES = 400
+_MOST_DEGREES = 10_000
 
 
 def harmonics(d: int, degrees: int) -> np.ndarray:
@@ -45,8 +49,7 @@ def harmonics(d: int, degrees: int) -> np.ndarray:
         ValueError: d < 3, or a negative degree.
     """
     _check_dimension(d)
-    if degrees < 0:
-        raise ValueError(f"degrees must not be negative, got {degrees}")
+    degrees = _checked_degrees(degrees)
     k = np.arange(degrees + 1)
     # Products of exact integers in floating point; 1 in degree 0.
     return (2 * k + d - 2) / (d - 2) * special.binom(k + d - 3, d - 3)
@@ -57,9 +60,18 @@ def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
 
     Orthogonal for the law of one coordinate of a uniform point on the sphere of R^d,
     with mean square 1 / N_k.
+
+    Raises:
+        TypeError, ValueError: values of t outside [-1, 1], d < 3, or a negative degree.
     """
     _check_dimension(d)
-    return np.stack(list(_polynomials(np.asarray(t, dtype=float), d, degrees)))
+    degrees = _checked_degrees(degrees)
+    points = _numbers("t", t)
+    if points.size and not np.abs(points).max() <= 1 + 1e-9:
+        raise ValueError(
+            f"t must be cosines between -1 and 1, got {np.abs(points).max():g}"
+        )
+    return np.stack(list(_polynomials(points, d, degrees)))
 
 
 def _polynomials(t: np.ndarray, d: int, degrees: int) -> Iterator[np.ndarray]:
@@ -81,9 +93,15 @@ def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndar
 
     Returns:
         nodes t and weights that sum to one.
+
+    Raises:
+        TypeError, ValueError: a dimension that is no integer of at least 3 or for which
+            the law is too narrow for the rule (above 8,000 without breaks, see
+            ``_check_rule``), or breaks that are no finite numbers.
     """
     _check_dimension(d)
-    inside = [b for b in np.atleast_1d(np.asarray(breaks, dtype=float)) if abs(b) < 1]
+    at = np.atleast_1d(_numbers("breaks", breaks))
+    inside = [b for b in at.ravel() if abs(b) < 1]
     edges = np.sort(np.arccos(np.concatenate(([-1.0, 1.0], inside))))
     node, weight = special.roots_legendre(_NODES)
     angle = np.concatenate(
@@ -96,7 +114,27 @@ def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndar
         [(b - a) / 2 * weight for a, b in zip(edges, edges[1:], strict=False)]
     )
     weights = weights * np.sin(angle) ** (d - 2)
-    return np.cos(angle), weights / weights.sum()
+    nodes, weights = np.cos(angle), weights / weights.sum()
+    _check_rule(d, nodes, weights)
+    return nodes, weights
+
+
+def _check_rule(d: int, nodes: np.ndarray, weights: np.ndarray) -> None:
+    """Refuse a rule that does not know the moments E t^2 = 1/d and E t^4 = 3/(d (d + 2)).
+
+    The law of t has a width of 1/sqrt(d), and the nodes are spread evenly over the angle:
+    beyond some dimension too few of them see it.
+
+    Raises:
+        ValueError: a moment is off.
+    """
+    square = float(weights @ nodes**2) * d - 1
+    fourth = float(weights @ nodes**4) * d * (d + 2) / 3 - 1
+    if not max(abs(square), abs(fourth)) < 1e-10:
+        raise ValueError(
+            f"d must be small enough for {_NODES} nodes an interval, got {d}: the law of "
+            "one coordinate is too narrow; breaks near zero help"
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +168,12 @@ class Zonal:
         return harmonics(self.d, self.degrees)
 
     def tail(self, degree: int) -> float:
-        """Share of E phi^2 beyond ``degree``: what a fit of that degree leaves."""
+        """Share of E phi^2 beyond ``degree``: what a fit of that degree leaves.
+
+        Raises:
+            TypeError, ValueError: no degree of the expansion.
+        """
+        degree = _checked_degrees(degree, most=self.degrees, name="degree")
         return float(1 - (self.s[: degree + 1] ** 2).sum() / self.square)
 
 
@@ -153,11 +196,24 @@ def zonal_expansion(
     >>> print(np.abs(neuron.s.round(4)))  # a parabola has degrees 0 and 2
     [1.    0.    1.069 0.    0.   ]
     """
+    _check_dimension(d)
+    degrees = _checked_degrees(degrees)
+    check.function("phi", phi)
+    check.function("slope", slope)
     root = math.sqrt(d)
-    t, weights = coordinate_rule(d, np.atleast_1d(np.asarray(breaks, float)) / root)
+    t, weights = coordinate_rule(d, np.atleast_1d(_numbers("breaks", breaks)) / root)
     u = root * t
-    basis = np.sqrt(harmonics(d, degrees))[:, None] * gegenbauer(t, d, degrees)
-    value, gate = phi(u), slope(u)
+    count = harmonics(d, degrees)
+    if not np.all(np.isfinite(count)):
+        raise ValueError(
+            f"degrees must be smaller at d = {d}, got {degrees}: the numbers of harmonics "
+            "leave the range of float64"
+        )
+    basis = np.sqrt(count)[:, None] * gegenbauer(t, d, degrees)
+    value, gate = (
+        _of_nodes(name, function, u)
+        for name, function in (("phi", phi), ("slope", slope))
+    )
 
     def mean(function: np.ndarray) -> float:
         return float(weights @ function)
@@ -172,6 +228,16 @@ def zonal_expansion(
     )
 
 
+def _of_nodes(name: str, function: Function, u: np.ndarray) -> np.ndarray:
+    value = _numbers(name, function(u))
+    if value.shape != u.shape:
+        raise ValueError(
+            f"{name} must map arrays element by element, got shape {value.shape} "
+            f"for {u.shape}"
+        )
+    return value
+
+
 def relu_expansion(d: int, shift: float = 0.0, degrees: int = 60) -> Zonal:
     """The expansion of max(u - shift, 0).
 
@@ -182,6 +248,7 @@ def relu_expansion(d: int, shift: float = 0.0, degrees: int = 60) -> Zonal:
     >>> print(neuron.s[:3].round(4))  # degrees 0, 1, 2
     [0.409  0.5    0.2732]
     """
+    shift = check.real("shift", shift)
     return zonal_expansion(
         d,
         lambda u: np.maximum(u - shift, 0.0),
@@ -213,7 +280,12 @@ class SphereMoments:
         return len(self.inverse)
 
     def degree_errors(self, degrees: int) -> np.ndarray:
-        """Mean share of a harmonic of degree 0 ... degrees that the best fit leaves."""
+        """Mean share of a harmonic of degree 0 ... degrees that the best fit leaves.
+
+        Raises:
+            TypeError, ValueError: a degree that is not in the expansion of the neuron.
+        """
+        degrees = _checked_degrees(degrees, most=self.neuron.degrees)
         parts = _parts(self.kind, self.w, self.neuron, degrees)
         fitted = np.array([(self.inverse * moment).sum() for moment in parts])
         return 1 - fitted / harmonics(self.neuron.d, degrees)
@@ -227,11 +299,13 @@ class SphereMoments:
                 moments with the neurons are s_k / sqrt(N_k) times these.
 
         Raises:
-            ValueError: tangent features, or another number of values.
+            TypeError, ValueError: tangent features, no degree of the expansion, or
+                another number of values.
         """
+        degree = _checked_degrees(degree, most=self.neuron.degrees, name="degree")
         if self.kind != "rf":
             raise ValueError(f"kind must be 'rf' here, got {self.kind!r}")
-        values = np.asarray(at_neurons, dtype=float)
+        values = _numbers("at_neurons", at_neurons)
         if values.shape != (len(self.w),):
             raise ValueError(
                 f"at_neurons must hold {len(self.w)} values, got shape {values.shape}"
@@ -242,8 +316,22 @@ class SphereMoments:
     def neuron_error(self, target: Zonal, degrees: int | None = None) -> float:
         """Share of E phi*^2 that is left of a neuron ``target``, on average over its
         direction; from the degrees up to ``degrees``, beyond which nothing is fitted.
+
+        Raises:
+            TypeError, ValueError: a target of another dimension, or a degree that is not
+                in both expansions.
         """
-        top = target.degrees if degrees is None else degrees
+        check.instance("target", target, Zonal)
+        if target.d != self.neuron.d:
+            raise ValueError(
+                f"target must be a neuron in dimension {self.neuron.d}, got {target.d}"
+            )
+        most = min(target.degrees, self.neuron.degrees)
+        if degrees is None and target.degrees > most:
+            raise ValueError(
+                f"degrees must be given, at most {most}: target has {target.degrees}"
+            )
+        top = _checked_degrees(most if degrees is None else degrees, most=most)
         errors = self.degree_errors(top)
         fitted = (target.s[: top + 1] ** 2 * (1 - errors)).sum()
         return float(1 - fitted / target.square)
@@ -256,17 +344,19 @@ def sphere_moments(kind: str, w: np.ndarray, neuron: Zonal) -> SphereMoments:
     kept where the two neurons are one.
 
     Raises:
-        ValueError: unknown kind, weights of another shape or length, or moments that
-            are singular, as those of two equal neurons are.
+        TypeError, ValueError: unknown kind, no ``Zonal``, weights of another shape or
+            length, or moments that are singular, as those of two equal neurons are.
 
     >>> neuron = kernels.relu_expansion(3)
     >>> fit = kernels.sphere_moments("rf", np.eye(3), neuron)
     >>> print(fit.n_features, fit.degree_errors(1).round(3))
     3 [0.313 0.409]
     """
-    if kind not in ("rf", "nt"):
-        raise ValueError(f"kind must be 'rf' or 'nt', got {kind!r}")
-    w = np.asarray(w, dtype=float)
+    check.one_of("kind", kind, ("rf", "nt"))
+    check.instance("neuron", neuron, Zonal)
+    w = _numbers("w", w)
+    if not w.size:
+        raise ValueError(f"w must hold at least one neuron, got shape {w.shape}")
     if w.ndim != 2 or w.shape[1] != neuron.d:
         raise ValueError(f"w must have shape (N, {neuron.d}), got {w.shape}")
     if not np.allclose((w**2).sum(1), 1.0):
@@ -379,5 +469,29 @@ def _total(kind: str, w: np.ndarray, neuron: Zonal) -> np.ndarray:
 
 
 def _check_dimension(d: int) -> None:
-    if d < 3:
-        raise ValueError(f"d must be at least 3, got {d}")
+    check.size("d", d, least=3)
+
+
+def _checked_degrees(
+    degrees: int, *, most: int = _MOST_DEGREES, name: str = "degrees"
+) -> int:
+    return check.positive_int(name, degrees, least=0, most=most)
+
+
+def _numbers(name: str, value: ArrayLike) -> np.ndarray:
+    """``value`` as an array of finite float64.
+
+    Raises:
+        TypeError, ValueError: something else than real numbers, or NaN and infinities.
+    """
+    plain = value.detach().cpu() if isinstance(value, Tensor) else value
+    try:
+        given = np.asarray(plain)
+    except (TypeError, ValueError, RuntimeError):
+        given = np.array(None)
+    if given.size and given.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be real numbers, got {check.shown(value)}")
+    found = given.astype(float)
+    if not np.all(np.isfinite(found)):
+        raise ValueError(f"{name} must be finite, got {check.shown(value)}")
+    return found

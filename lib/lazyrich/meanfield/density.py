@@ -29,6 +29,10 @@ _COURANT = 0.45
 can lose more than it holds."""
 
 
+_MOST_STEPS = 200_000
+"""Steps after which a flow is given up, or would be at the speed it has."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A box of equal cells.
@@ -46,11 +50,20 @@ class Grid:
     cells: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "cells"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise TypeError(
+                    f"{name} must be a tuple of numbers, one an axis, "
+                    f"got {check.shown(given)}"
+                )
+            object.__setattr__(self, name, tuple(given))
         if not len(self.low) == len(self.high) == len(self.cells) > 0:
             raise ValueError("low, high and cells must have one number an axis")
         for a, b, count in zip(self.low, self.high, self.cells, strict=True):
-            check.positive_int("cells", count, least=3)
-            if not -math.inf < a < b < math.inf:
+            check.size("cells", count, least=3)
+            a, b = check.real("low", a), check.real("high", b)
+            if not a < b or math.isinf(b - a):
                 raise ValueError(f"low must be below high, got {a!r} and {b!r}")
 
     @property
@@ -88,20 +101,39 @@ class Grid:
         return _points(self.middles)
 
     def faces(self, axis: int) -> Tensor:
-        """Centres of the inner faces across ``axis``, as points."""
+        """Centres of the inner faces across ``axis``, as points.
+
+        Raises:
+            TypeError, ValueError: no axis of the grid.
+        """
+        check.positive_int("axis", axis, least=0, most=self.D - 1)
         places = list(self.middles)
         places[axis] = self.edges[axis][1:-1]
         return _points(places)
 
     def mass(self, *cdf: Callable[[np.ndarray], np.ndarray]) -> Tensor:
         """Cell masses of a product measure, exactly, from the distribution function of
-        each axis; what lies outside the box is left out and the rest has mass one."""
+        each axis; what lies outside the box is left out and the rest has mass one.
+
+        Raises:
+            TypeError, ValueError: another number of functions than axes, functions that
+                do not rise, or a measure that lies outside the box.
+        """
         if len(cdf) != self.D:
             raise ValueError(f"cdf must be {self.D} functions, got {len(cdf)}")
         product = torch.ones((), dtype=torch.float64)
         for edges, function in zip(self.edges, cdf, strict=True):
-            share = torch.from_numpy(np.diff(function(edges.numpy())))
-            product = product.unsqueeze(-1) * share
+            check.function("cdf", function)
+            values = np.asarray(function(edges.numpy().copy()), dtype=np.float64)
+            share = np.diff(values) if values.shape == edges.shape else np.full(1, -1.0)
+            if not np.all(np.isfinite(share)) or np.any(share < 0):
+                raise ValueError(
+                    "cdf must be distribution functions, which rise from border to border"
+                )
+            product = product.unsqueeze(-1) * torch.from_numpy(share)
+        total = float(product.sum())
+        if not total > 0:
+            raise ValueError("cdf must have mass within the box of the grid, got none")
         return product / product.sum()
 
 
@@ -176,6 +208,8 @@ class _Transport:
             float(v.abs().max()) / step
             for v, step in zip(velocities, self.grid.steps, strict=True)
         )
+        if not math.isfinite(crossing):
+            raise RuntimeError("the density could not be followed: it moves too fast")
         return _COURANT / crossing if crossing > 0 else math.inf
 
     def rate(self, mass: Tensor, velocities: list[Tensor]) -> Tensor:
@@ -211,22 +245,27 @@ def density_flow(
         t: times, increasing, the first >= 0.
 
     Raises:
-        TypeError, ValueError: a grid of other dimension than the unit, masses of the
-            wrong form, or times that do not increase.
+        TypeError, ValueError: a grid of other dimension than the unit, a model with
+            members, masses that are no probabilities, or times that do not increase.
+        RuntimeError: too many steps for the times ``t``.
 
     Accuracy: second order in the mesh where the density is smooth; mass is conserved to
         rounding and never negative.
     """
+    check.instance("model", model, MeanField)
+    check.instance("grid", grid, Grid)
+    if model.scale.numel() > 1 or model.y.ndim > 1:
+        raise ValueError(
+            "model must have one alpha and targets (n,): a density has no members"
+        )
     if grid.D != model.unit.D:
         raise ValueError(
             f"grid must have as many axes as a particle has parameters, "
             f"{model.unit.D}; got {grid.D}"
         )
-    check.tensor("mass", mass, shape=grid.cells, like=model.y)
-    if bool((mass < 0).any()) or abs(float(mass.sum()) - 1.0) > 1e-9:
-        raise ValueError(
-            f"mass must be >= 0 with sum 1, got sum {float(mass.sum()):.9g}"
-        )
+    mass = check.constant("mass", mass, shape=grid.cells, like=model.y)
+    flat = mass.reshape(-1)
+    check.probabilities("mass", flat, len(flat), like=model.y)
     times = increasing_times(t)
     flow = _Transport(model, grid)
     now, steps, seen = 0.0, 0, []
@@ -235,6 +274,11 @@ def density_flow(
             residual = flow.residual(mass)
             dt = flow.longest_step(flow.velocities(residual))
             left = float(end) - now
+            if steps + left / max(dt, 1e-300) > _MOST_STEPS:
+                raise RuntimeError(
+                    f"the density could not be followed up to t = {float(end):g}: from "
+                    f"{now:.3g} on that takes more than {_MOST_STEPS} steps in all"
+                )
             # equal steps up to the next record, not a tiny last one
             dt = left / math.ceil(left / dt) if dt < left else left
             mass, dt = _ssp_step(flow, mass, dt)
@@ -260,3 +304,7 @@ def _ssp_step(flow: _Transport, mass: Tensor, dt: float) -> tuple[Tensor, float]
         if good:
             return third, dt
         dt *= 0.5
+        if not dt > 0:
+            raise RuntimeError(
+                "the density could not be followed: no step is short enough"
+            )

@@ -16,6 +16,9 @@ from torch import Tensor
 from lazyrich.core import check
 from lazyrich.meanfield.model import MeanField
 
+_LEAST = 1e-50
+"""Smallest tau and xi; their inverse is the largest."""
+
 
 def jko_step(
     model: MeanField, theta: Tensor, tau: float, xi: float | None = None
@@ -36,14 +39,20 @@ def jko_step(
         TypeError, ValueError: particles of the wrong form, tau or xi not positive.
         RuntimeError: the minimiser did not converge.
     """
+    check.instance("model", model, MeanField)
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
-    if model.scale.numel() > 1:
-        raise ValueError("alpha must be one number for minimising movements")
+    theta = model.particles(theta)
+    if model.scale.numel() > 1 or model.y.ndim > 1:
+        raise ValueError(
+            "model must have one alpha and targets (n,) for minimising movements"
+        )
     alpha = float(model.alpha)
+    tau = check.real("tau", tau, least=_LEAST, most=1 / _LEAST)
+    if xi is not None:
+        xi = check.real("xi", xi, least=_LEAST, most=1 / _LEAST)
     strength = 1.0 / (2.0 * alpha**2) if xi is None else xi
-    check.real("tau", tau, above=0.0)
-    check.real("xi", strength, above=0.0)
     h = len(theta)
+    check.result("theta", model.residual(theta))
     pull_back = 1.0 / math.sqrt(2.0 * strength * tau * h)
     start = theta.reshape(-1).numpy()
     root = model.p.sqrt()
@@ -85,8 +94,8 @@ def jko_flow(
 
     Arguments and errors are those of ``jko_step``.
     """
-    check.positive_int("steps", steps)
-    path = [theta]
+    check.size("steps", steps)
+    path = [check.constant("theta", theta)]
     for _ in range(steps):
         path.append(jko_step(model, path[-1], tau, xi))
     return torch.stack(path)

@@ -50,26 +50,105 @@ class MeanField:
     alpha: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        check.tensor("x", self.x)
+        for name in ("D", "pullback", "jacobian"):
+            if not hasattr(self.unit, name):
+                raise TypeError(
+                    f"unit must have {name}, as a Unit does, got {check.shown(self.unit)}"
+                )
+        self._set("x", check.constant("x", self.x))
         if self.x.dtype != torch.float64 or self.x.device.type != "cpu":
             raise ValueError(
                 "x must be float64 on the CPU, where flows are integrated; got "
                 f"{self.x.dtype} on {self.x.device}"
             )
-        check.tensor("y", self.y, ndim=(1, 2), like=self.x)
-        if self.y.shape[-1] != len(self.x):
+        self._set("y", check.constant("y", self.y, ndim=(1, 2), like=self.x))
+        if self.x.ndim == 0 or not self.y.numel() or self.y.shape[-1] != len(self.x):
             raise ValueError(
-                f"y must have {len(self.x)} targets like x, got {tuple(self.y.shape)}"
+                "y must have as many targets as x has inputs, at least one; got shapes "
+                f"{tuple(self.y.shape)} and {tuple(self.x.shape)}"
             )
         if self.weights is not None:
-            check.tensor("weights", self.weights, shape=(len(self.x),), like=self.x)
-            total = float(self.weights.sum())
-            if bool((self.weights < 0).any()) or abs(total - 1.0) > 1e-9:
-                raise ValueError(
-                    f"weights must be >= 0 with sum 1, got sum {total:.9g}"
-                )
-        if not bool((torch.as_tensor(self.alpha) > 0).all()):
-            raise ValueError(f"alpha must be positive, got {self.alpha!r}")
+            given = check.probabilities(
+                "weights", self.weights, len(self.x), like=self.x
+            )
+            self._set("weights", given)
+        if isinstance(self.alpha, Tensor):
+            self._set("alpha", check.constant("alpha", self.alpha, ndim=(0, 1)))
+        else:
+            check.real("alpha", self.alpha, above=0.0)
+        scales = torch.as_tensor(self.alpha)
+        if not scales.numel() or not bool((scales > 0).all()):
+            raise ValueError(f"alpha must be positive, got {check.shown(self.alpha)}")
+        if self.y.ndim == 2 and scales.numel() not in (1, len(self.y)):
+            raise ValueError(
+                f"alpha must be one number or one for each of {len(self.y)} members, "
+                f"got {scales.numel()}"
+            )
+
+    def _set(self, name: str, value: Tensor) -> None:
+        object.__setattr__(self, name, value)
+
+    def particles(self, theta: Tensor, *, own_members: bool = False) -> Tensor:
+        """``theta`` as particles (..., h, D) of this model, without gradients.
+
+        Args:
+            theta: particles.
+            own_members: whether they must have all members of targets and alpha.
+
+        Raises:
+            TypeError, ValueError: another form, or other members than y and alpha.
+        """
+        theta = check.constant("theta", theta, like=self.y)
+        if theta.ndim < 2 or theta.shape[-1] != self.unit.D or not theta.shape[-2]:
+            raise ValueError(
+                f"theta must be (..., h, {self.unit.D}), h >= 1, "
+                f"got shape {tuple(theta.shape)}"
+            )
+        members = theta.shape[:-2]
+        try:
+            both = torch.broadcast_shapes(
+                members, self.y.shape[:-1], self.scale.shape[:-1]
+            )
+        except RuntimeError:
+            both = None
+        if both is None or (own_members and both != members):
+            raise ValueError(
+                "theta must have the members of y and alpha as leading axes, "
+                f"got shape {tuple(theta.shape)}"
+            )
+        return theta
+
+    def _inputs(self, x: Tensor | None) -> Tensor:
+        if x is None:
+            return self.x
+        shape = (None, *self.x.shape[1:])
+        return check.constant("x", x, shape=shape, like=self.x)
+
+    def _mass(self, theta: Tensor, mass: Tensor | None) -> Tensor | None:
+        if mass is None:
+            return None
+        mass = check.constant("mass", mass, like=self.y)
+        if mass.shape != theta.shape[:-1] or bool((mass < 0).any()):
+            raise ValueError(
+                f"mass must be >= 0, one number a particle, {tuple(theta.shape[:-1])}; "
+                f"got {check.shown(mass)}"
+            )
+        return mass
+
+    def _residual(self, theta: Tensor, residual: Tensor) -> Tensor:
+        residual = check.constant("residual", residual, like=self.y)
+        members = theta.shape[:-2]
+        fits = residual.ndim >= 1 and residual.shape[-1] == len(self.x)
+        try:
+            torch.broadcast_shapes(members, residual.shape[:-1])
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"residual must have shape (..., {len(self.x)}) with the members of "
+                f"theta, got {tuple(residual.shape)}"
+            )
+        return residual
 
     @cached_property
     def p(self) -> Tensor:
@@ -84,17 +163,38 @@ class MeanField:
         return torch.as_tensor(self.alpha, dtype=self.y.dtype).unsqueeze(-1)
 
     def mean_feature(self, features: Tensor, mass: Tensor | None = None) -> Tensor:
-        """int sigma_*(x_k; theta) mu(dtheta) from features (..., h, n): (..., n)."""
+        """int sigma_*(x_k; theta) mu(dtheta) from features (..., h, n): (..., n).
+
+        Raises:
+            TypeError, ValueError: features or masses of another form.
+        """
+        check.tensor("features", features, like=self.y, finite=False)
+        if features.ndim < 2 or not features.shape[-2]:
+            raise ValueError(
+                f"features must be (..., h, n), h >= 1, got {tuple(features.shape)}"
+            )
         if mass is None:
             return features.mean(-2)
+        check.tensor("mass", mass, like=self.y, finite=False)
+        if mass.shape != features.shape[:-1]:
+            raise ValueError(
+                f"mass must have shape {tuple(features.shape[:-1])}, one number a "
+                f"particle, got {tuple(mass.shape)}"
+            )
         return (mass.unsqueeze(-2) @ features).squeeze(-2)
 
     def f(
         self, theta: Tensor, mass: Tensor | None = None, x: Tensor | None = None
     ) -> Tensor:
-        """Outputs (..., n) on the inputs of the model, or on others ``x``."""
-        features, _ = self.unit.pullback(self.x if x is None else x, theta)
-        return self.scale * self.mean_feature(features, mass)
+        """Outputs (..., n) on the inputs of the model, or on others ``x``.
+
+        Raises:
+            TypeError, ValueError: arguments of the wrong form, naming them.
+        """
+        theta = self.particles(theta)
+        mass = self._mass(theta, mass)
+        features, _ = self.unit.pullback(self._inputs(x), theta)
+        return check.result("theta", self.scale * self.mean_feature(features, mass))
 
     def residual(self, theta: Tensor, mass: Tensor | None = None) -> Tensor:
         """u = y - f, shape (..., n)."""
@@ -102,13 +202,18 @@ class MeanField:
 
     def risk(self, theta: Tensor, mass: Tensor | None = None) -> Tensor:
         """R(mu) = E_x u^2, without a factor 1/2; shape (...)."""
-        return (self.residual(theta, mass) ** 2) @ self.p
+        return check.result("theta", (self.residual(theta, mass) ** 2) @ self.p)
 
     def potential(self, theta: Tensor, residual: Tensor) -> Tensor:
         """Psi at points ``theta`` for a given residual: shape (..., h).
 
         The first variation of the risk is 2 alpha Psi.
+
+        Raises:
+            TypeError, ValueError: arguments of the wrong form, naming them.
         """
+        theta = self.particles(theta)
+        residual = self._residual(theta, residual)
         features, _ = self.unit.pullback(self.x, theta)
         return -(features @ (self.p * residual).unsqueeze(-1)).squeeze(-1)
 
@@ -118,11 +223,21 @@ class MeanField:
         Args:
             theta: the particles.
             residual: of the measure that drives them; their own by default.
+
+        Raises:
+            TypeError, ValueError: arguments of the wrong form, naming them.
         """
+        theta = self.particles(theta)
+        if residual is not None:
+            residual = self._residual(theta, residual)
+        return check.result("theta", self.moved(theta, residual))
+
+    def moved(self, theta: Tensor, residual: Tensor | None = None) -> Tensor:
+        """``velocity`` without a look at its arguments, for integrators."""
         given = self.y if residual is None else residual
         shared = given.ndim == 1 and self.scale.ndim == 1
         if theta.ndim == 3 and shared and theta.shape[1] * len(self.x) > _CACHED:
-            return torch.stack([self.velocity(part, residual) for part in theta])
+            return torch.stack([self.moved(part, residual) for part in theta])
         features, pull = self.unit.pullback(self.x, theta)
         if residual is None:
             residual = self.y - self.scale * self.mean_feature(features)
@@ -139,7 +254,19 @@ class MeanField:
 
         Returns:
             (..., m, n). A mean over particles: free of alpha, O(1) at every width.
+
+        Raises:
+            TypeError, ValueError: arguments of the wrong form, naming them.
         """
+        theta = self.particles(theta)
+        mass = self._mass(theta, mass)
+        points = None if x is None else self._inputs(x)
+        return check.result("theta", self.gram(theta, mass, points))
+
+    def gram(
+        self, theta: Tensor, mass: Tensor | None = None, x: Tensor | None = None
+    ) -> Tensor:
+        """``kernel`` without a look at its arguments, for integrators."""
         right = self.unit.jacobian(self.x, theta)
         left = right if x is None else self.unit.jacobian(x, theta)
         share = 1.0 / theta.shape[-2] if mass is None else mass[..., None, None]

@@ -9,8 +9,12 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from lazyrich.core import check, rng
-from lazyrich.core.runge_kutta import increasing_times, integrate
+from lazyrich.core.runge_kutta import accuracy, increasing_times, integrate
+from lazyrich.core.spectrum import modes
 from lazyrich.meanfield.model import MeanField
+
+_MOST_QUASI = torch.quasirandom.SobolEngine.MAXDIM
+"""Parameters of a particle for which there are Sobol points."""
 
 Times = Sequence[float] | np.ndarray | Tensor
 
@@ -30,7 +34,13 @@ class ParticleFlow:
     residual: Tensor
 
     def history(self) -> Callable[[float], Tensor]:
-        """The residual as a function of time: a cubic spline through the recorded ones."""
+        """The residual as a function of time: a cubic spline through the recorded ones.
+
+        Raises:
+            ValueError: a flow with a single time.
+        """
+        if len(self.t) < 2:
+            raise ValueError(f"t must hold at least two times, got {len(self.t)}")
         spline = CubicSpline(self.t.numpy(), self.residual.numpy())
         return lambda time: torch.from_numpy(spline(time))
 
@@ -60,11 +70,13 @@ def gaussian_particles(
         TypeError, ValueError: sizes that are not positive integers, or an odd number
             of antithetic particles.
     """
-    check.positive_int("h", h)
-    check.positive_int("D", D)
-    check.positive_int("seed", seed, least=0)
+    check.size("h", h)
+    check.positive_int("D", D, most=_MOST_QUASI if quasi else 2**31 - 1)
+    check.positive_int("seed", seed, least=0, most=2**62)
+    check.flag("antithetic", antithetic)
+    check.flag("quasi", quasi)
     if members is not None:
-        check.positive_int("members", members)
+        check.size("members", members)
     if antithetic and h % 2:
         raise ValueError(f"h must be even for antithetic particles, got {h}")
     count = h // 2 if antithetic else h
@@ -119,17 +131,18 @@ def particle_flow(
         TypeError, ValueError: particles or times of the wrong form.
         RuntimeError: the integrator gave up.
     """
-    check.tensor("theta", theta, like=model.y)
-    if theta.ndim < 2 or theta.shape[-1] != model.unit.D:
-        raise ValueError(
-            f"theta must be (..., h, {model.unit.D}), got shape {tuple(theta.shape)}"
-        )
+    check.instance("model", model, MeanField)
+    theta = model.particles(theta, own_members=True)
     times = increasing_times(t)
+    accuracy("rtol", rtol)
+    if residual is not None:
+        check.function("residual", residual)
+        model.velocity(theta, residual(0.0))  # looks at what is given
 
     def velocity(time: float, state: np.ndarray) -> np.ndarray:
         points = torch.from_numpy(state).reshape(theta.shape)
         driver = None if residual is None else residual(time)
-        return model.velocity(points, driver).reshape(-1).numpy()
+        return model.moved(points, driver).reshape(-1).numpy()
 
     start = theta.reshape(-1).numpy()
     states, _ = integrate(velocity, start, times, rtol, _size(theta))
@@ -163,17 +176,20 @@ def coupled_flow(
         TypeError, ValueError: arguments of the wrong form.
         RuntimeError: the integrator gave up.
     """
+    check.instance("model", model, MeanField)
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
+    theta = model.particles(theta, own_members=True)
     u0 = model.residual(theta) if start is None else start
-    check.tensor("start", u0, shape=(len(model.x),), like=model.y)
+    u0 = check.constant("start", u0, shape=(len(model.x),), like=model.y)
     times = increasing_times(t)
+    accuracy("rtol", rtol)
     split = theta.numel()
 
     def velocity(_time: float, state: np.ndarray) -> np.ndarray:
         both = torch.from_numpy(state)
         points, u = both[:split].reshape(theta.shape), both[split:]
-        moved = model.velocity(points, u).reshape(-1)
-        fitted = -model.kernel(points) @ (model.p * u)
+        moved = model.moved(points, u).reshape(-1)
+        fitted = -model.gram(points) @ (model.p * u)
         return torch.cat((moved, fitted)).numpy()
 
     begin = torch.cat((theta.reshape(-1), u0)).numpy()
@@ -195,7 +211,7 @@ def frozen_residual(
     Every eigenmode decays at its own rate.
 
     Args:
-        kernel: (n, n), symmetric.
+        kernel: (n, n), symmetric and positive semi-definite.
         residual: u_0 (n,).
         t: times, increasing, the first >= 0.
         weights: probabilities of the inputs (n,), positive; equal by default.
@@ -204,17 +220,20 @@ def frozen_residual(
         (len(t), n).
 
     Raises:
-        TypeError, ValueError: shapes that do not fit, or weights that are not positive.
+        TypeError, ValueError: shapes that do not fit, a kernel that is not symmetric or
+            clearly indefinite, or weights that are not positive or do not sum to one.
     """
+    residual = check.constant("residual", residual, ndim=1)
     n = len(residual)
-    check.tensor("residual", residual, ndim=1)
-    check.tensor("kernel", kernel, shape=(n, n), like=residual)
-    times = torch.from_numpy(increasing_times(t))
+    kernel = check.kernel("kernel", kernel, n=n, like=residual)
+    times = torch.from_numpy(increasing_times(t)).to(residual)
     p = torch.full_like(residual, 1.0 / n) if weights is None else weights
-    check.tensor("weights", p, shape=(n,), like=residual)
+    p = check.probabilities("weights", p, n, like=residual)
     if not bool((p > 0).all()):
         raise ValueError("weights must be positive")
     root = p.sqrt()
-    rates, modes = torch.linalg.eigh(root[:, None] * kernel * root)
+    rates, vectors = modes("kernel", root[:, None] * kernel * root)
+    # What is below zero is rounding, which must not grow.
+    rates = check.positive("kernel", rates).clamp(min=0.0)
     decay = torch.exp(-times[:, None] * rates)
-    return (decay * (modes.T @ (root * residual))) @ modes.T / root
+    return (decay * (vectors.T @ (root * residual))) @ vectors.T / root

@@ -7,14 +7,19 @@ distance of the quantile functions. Equal numbers of equal particles are an assi
 problem; everything else goes to POT.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from lazyrich.core import check
+
+_MOST_PIVOTS = 1_000_000
+"""Pivots that the solver of transport may take."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,42 @@ class Quantile:
     Attributes:
         levels: (k + 1,) from 0 to 1.
         left, right: (k,) values at the two ends of every piece.
+
+    Raises:
+        TypeError, ValueError: arrays of another form, or levels that do not rise.
     """
 
     levels: np.ndarray
     left: np.ndarray
     right: np.ndarray
 
+    def __post_init__(self) -> None:
+        for name in ("levels", "left", "right"):
+            value = check.instance(name, getattr(self, name), np.ndarray)
+            if value.ndim != 1 or value.dtype.kind not in "iuf":
+                raise ValueError(
+                    f"{name} must be numbers on an axis, got {value!r:.60}"
+                )
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"{name} must be finite, got {value!r:.60}")
+        levels, pieces = self.levels, len(self.left)
+        if not pieces or len(self.right) != pieces or len(levels) != pieces + 1:
+            raise ValueError(
+                "levels must be one more than the values left and right, which are as "
+                f"many; got {len(levels)}, {pieces} and {len(self.right)}"
+            )
+        if np.any(np.diff(levels) < 0) or levels[0] != 0 or abs(levels[-1] - 1) > 1e-9:
+            raise ValueError(f"levels must rise from 0 to 1, got {levels!r:.60}")
+
     @classmethod
     def of_particles(cls, theta: Tensor, mass: Tensor | None = None) -> "Quantile":
         """Of particles (h,) or (h, 1), of equal weight unless ``mass`` (h,) is given."""
         points = _line("theta", theta)
+        if mass is not None and len(_line("mass", mass)) != len(points):
+            raise ValueError(
+                f"mass must be one number for each of {len(points)} particles, "
+                f"got shape {tuple(mass.shape)}"
+            )
         order = np.argsort(points, kind="stable")
         if mass is None:
             levels = np.linspace(0.0, 1.0, len(points) + 1)
@@ -86,7 +117,13 @@ def _levels(mass: np.ndarray) -> np.ndarray:
 
 
 def wasserstein_1d(mu: Quantile, nu: Quantile) -> float:
-    """W_2 on the line, exact for particles, for densities on cells, and between them."""
+    """W_2 on the line, exact for particles, for densities on cells, and between them.
+
+    Raises:
+        TypeError: no ``Quantile``.
+    """
+    check.instance("mu", mu, Quantile)
+    check.instance("nu", nu, Quantile)
     levels = np.union1d(mu.levels, nu.levels)
     (a0, a1), (b0, b1) = mu.ends(levels), nu.ends(levels)
     start, end = a0 - b0, a1 - b1
@@ -101,10 +138,28 @@ def matching(theta: Tensor, other: Tensor) -> np.ndarray:
     Raises:
         ValueError: sets that are not of equal shape (h, D).
     """
-    check.tensor("theta", theta, ndim=2)
-    check.tensor("other", other, shape=tuple(theta.shape), like=theta)
-    costs = cdist(theta.numpy(), other.numpy(), "sqeuclidean")
-    return linear_sum_assignment(costs)[1]
+    theta = check.constant("theta", theta, ndim=2)
+    other = check.constant("other", other, shape=tuple(theta.shape), like=theta)
+    return linear_sum_assignment(_costs(theta, other))[1]
+
+
+def _costs(theta: Tensor, other: Tensor) -> np.ndarray:
+    """Squared distances (h, k), float64.
+
+    Raises:
+        ValueError: no particles or no coordinates, or distances that overflow.
+    """
+    for name, points in (("theta", theta), ("other", other)):
+        if not points.numel():
+            raise ValueError(f"{name} must not be empty, got {tuple(points.shape)}")
+    left, right = (v.double().cpu().numpy() for v in (theta, other))
+    costs = cdist(left, right, "sqeuclidean")
+    if not np.all(np.isfinite(costs)):
+        raise ValueError(
+            "theta and other must be of moderate size: squared distances leave the range "
+            "of float64"
+        )
+    return costs
 
 
 def wasserstein(
@@ -116,21 +171,33 @@ def wasserstein(
     """W_2 between two sets of particles in any dimension.
 
     Equal numbers of equal particles are matched by an assignment solver, O(h^3): seconds
-    for a thousand. Other weights or numbers need the package POT.
+    for a thousand. Other weights or numbers are exact on the line by quantile functions,
+    and need the package POT elsewhere.
 
     Args:
         theta, other: (h, D) and (k, D).
-        mass, other_mass: weights (h,) and (k,) with sum one; equal by default.
+        mass, other_mass: weights (h,) and (k,), none negative, with sum one; equal by
+            default.
 
     Raises:
-        ValueError: shapes that do not fit.
+        TypeError, ValueError: shapes that do not fit, weights that are no probabilities,
+            or so many particles that the solver ends before the optimum.
         ImportError: POT is needed and not installed.
     """
-    check.tensor("theta", theta, ndim=2)
-    check.tensor("other", other, shape=(None, theta.shape[1]), like=theta)
+    theta = check.constant("theta", theta, ndim=2)
+    other = check.constant("other", other, shape=(None, theta.shape[1]), like=theta)
     if mass is None and other_mass is None and len(theta) == len(other):
         matched = other[matching(theta, other)]
-        return float((theta - matched).square().sum(-1).mean().sqrt())
+        distance = (theta - matched).square().sum(-1).mean().sqrt()
+        return float(check.result("theta and other", distance))
+    weight = _weights("mass", mass, theta)
+    other_weight = _weights("other_mass", other_mass, other)
+    if theta.shape[1] == 1:
+        _costs(theta, other)  # refuses what overflows
+        line = ((theta, weight), (other, other_weight))
+        mu, nu = (Quantile.of_particles(p, torch.from_numpy(w)) for p, w in line)
+        return wasserstein_1d(mu, nu)
+    costs = _costs(theta, other)
     try:
         import ot
     except ImportError:
@@ -138,13 +205,22 @@ def wasserstein(
             "transport between measures of different weights needs the package POT: "
             "pip install 'lazyrich[transport]'"
         ) from None
-    costs = cdist(theta.numpy(), other.numpy(), "sqeuclidean")
-    weight = _weights("mass", mass, theta)
-    other_weight = _weights("other_mass", other_mass, other)
-    return float(np.sqrt(max(ot.emd2(weight, other_weight, costs), 0.0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they say is in ``told``
+        square, told = ot.emd2(
+            weight, other_weight, costs, numItermax=_MOST_PIVOTS, log=True
+        )
+    if told.get("warning") is not None:
+        raise ValueError(
+            "theta and other must hold fewer particles, or equal numbers of equal ones: "
+            f"the solver ended before the optimum ({told['warning']})"
+        )
+    return float(np.sqrt(max(float(square), 0.0)))
 
 
 def _weights(name: str, mass: Tensor | None, theta: Tensor) -> np.ndarray:
     if mass is None:
-        return np.full(len(theta), 1.0 / len(theta))
-    return check.tensor(name, mass, shape=(len(theta),), like=theta).numpy()
+        return np.full(len(theta), 1.0 / max(len(theta), 1))
+    given = check.probabilities(name, mass, len(theta), like=theta)
+    weights = given.double().cpu().numpy()
+    return weights / weights.sum()

@@ -39,6 +39,26 @@ class Unit(Protocol):
         ...
 
 
+def _check_points(x: Tensor, theta: Tensor, columns: int, D: int) -> None:
+    """Refuse inputs other than (n, columns) and particles other than (..., h, D).
+
+    Raises:
+        TypeError, ValueError: naming ``x`` or ``theta``.
+    """
+    check.tensor("x", x, shape=(None, columns), finite=False)
+    check.tensor("theta", theta, like=x, finite=False)
+    _check_particles(theta, D)
+    if not len(x):
+        raise ValueError(f"x must hold at least one input, got shape {tuple(x.shape)}")
+
+
+def _check_particles(theta: Tensor, D: int) -> None:
+    if theta.ndim < 2 or theta.shape[-1] != D or not theta.shape[-2]:
+        raise ValueError(
+            f"theta must be particles (..., h, {D}), h >= 1, got {tuple(theta.shape)}"
+        )
+
+
 def _tanh(u: Tensor) -> Tensor:
     return torch.tanh(u)
 
@@ -67,7 +87,10 @@ class Neuron:
     readout: bool = True
 
     def __post_init__(self) -> None:
-        check.positive_int("d", self.d)
+        check.size("d", self.d)
+        check.function("phi", self.phi)
+        check.function("slope", self.slope)
+        check.flag("readout", self.readout)
 
     @property
     def D(self) -> int:
@@ -76,6 +99,7 @@ class Neuron:
 
     def pullback(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Pull]:
         """Features and the contracted gradient; see ``Unit``."""
+        _check_points(x, theta, self.d, self.D)
         a, w = theta[..., : self.readout], theta[..., self.readout :]
         u = w @ x.mT
         z = self.phi(u)
@@ -91,6 +115,7 @@ class Neuron:
 
     def jacobian(self, x: Tensor, theta: Tensor) -> Tensor:
         """The gradient in full; see ``Unit``."""
+        _check_points(x, theta, self.d, self.D)
         a, w = theta[..., : self.readout], theta[..., self.readout :]
         u = w @ x.mT
         z = self.phi(u)
@@ -112,8 +137,8 @@ class Bump:
     width: float = 0.5
 
     def __post_init__(self) -> None:
-        check.positive_int("d", self.d)
-        check.real("width", self.width, above=0.0)
+        check.size("d", self.d)
+        check.real("width", self.width, least=1e-100, most=1e100)
 
     @property
     def D(self) -> int:
@@ -121,6 +146,7 @@ class Bump:
         return self.d
 
     def _bump(self, x: Tensor, theta: Tensor) -> Tensor:
+        _check_points(x, theta, self.d, self.D)
         square = (
             (x * x).sum(-1) - 2.0 * theta @ x.mT + (theta * theta).sum(-1, keepdim=True)
         )
@@ -138,8 +164,9 @@ class Bump:
 
     def jacobian(self, x: Tensor, theta: Tensor) -> Tensor:
         """The gradient in full; see ``Unit``."""
+        bump = self._bump(x, theta)
         away = x - theta.unsqueeze(-2)
-        return self._bump(x, theta).unsqueeze(-1) * away / self.width**2
+        return bump.unsqueeze(-1) * away / self.width**2
 
 
 @dataclass(frozen=True)
@@ -157,10 +184,27 @@ class AnyUnit:
     function: Callable[[Tensor, Tensor], Tensor]
     D: int
 
+    def __post_init__(self) -> None:
+        check.function("function", self.function)
+        check.size("D", self.D)
+
+    def _check(self, x: Tensor, theta: Tensor) -> None:
+        check.tensor("x", x, finite=False)
+        check.tensor("theta", theta, like=x, finite=False)
+        _check_particles(theta, self.D)
+        if x.ndim < 1 or not len(x):
+            raise ValueError(f"x must hold inputs (n, ...), got {tuple(x.shape)}")
+
     def pullback(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Pull]:
         """Features and the contracted gradient; see ``Unit``."""
+        self._check(x, theta)
         flat = theta.reshape(-1, self.D)
         features, vjp, *_ = torch.func.vjp(lambda p: self.function(x, p), flat)
+        if features.shape != (len(flat), len(x)):
+            raise ValueError(
+                f"function must give features ({len(flat)}, {len(x)}) here, "
+                f"got {tuple(features.shape)}"
+            )
         shape = theta.shape[:-1]
 
         def pull(g: Tensor) -> Tensor:
@@ -171,6 +215,7 @@ class AnyUnit:
 
     def jacobian(self, x: Tensor, theta: Tensor) -> Tensor:
         """The gradient in full; see ``Unit``."""
+        self._check(x, theta)
         one = torch.func.jacrev(lambda p: self.function(x, p.unsqueeze(0)).squeeze(0))
         flat = theta.reshape(-1, self.D)
         return torch.func.vmap(one)(flat).reshape(*theta.shape[:-1], len(x), self.D)
@@ -199,7 +244,9 @@ class RadialRamp:
     end: float = 1.5
 
     def __post_init__(self) -> None:
-        check.positive_int("d", self.d, least=2)
+        check.size("d", self.d, least=2)
+        check.real("low", self.low)
+        check.real("high", self.high)
         check.real("start", self.start, least=0.0)
         check.real("end", self.end, above=self.start)
 
@@ -210,11 +257,13 @@ class RadialRamp:
 
     def __call__(self, z: Tensor) -> Tensor:
         """sigma itself, element by element."""
+        check.tensor("z", z, finite=False)
         rise = (self.high - self.low) / (self.end - self.start)
         return self.low + rise * (z.clamp(self.start, self.end) - self.start)
 
     def slope(self, z: Tensor, _value: Tensor | None = None) -> Tensor:
         """d sigma / dz, element by element."""
+        check.tensor("z", z, finite=False)
         rise = (self.high - self.low) / (self.end - self.start)
         return rise * ((z > self.start) & (z < self.end)).to(z.dtype)
 
@@ -231,6 +280,7 @@ class RadialRamp:
         return scale * mean - kink * tail, mean
 
     def _average(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        _check_points(x, theta, 1, self.D)
         norms = x[:, 0].detach().cpu().numpy()
         scale = np.abs(theta.detach().cpu().numpy()) * norms
         rise = (self.high - self.low) / (self.end - self.start)

@@ -111,7 +111,6 @@ ACTIVATIONS = tuple(_BARE)
 """Names that ``activation`` accepts."""
 
 
-@lru_cache
 def activation(name: str, sharpness: float | None = None) -> Activation:
     """The activation called ``name``, scaled to unit second moment.
 
@@ -130,6 +129,13 @@ def activation(name: str, sharpness: float | None = None) -> Activation:
     tensor([0.0000, 2.8284])
     """
     check.one_of("activation", name, _BARE)
+    if sharpness is not None:
+        sharpness = check.real("sharpness", sharpness, above=0.0)
+    return _scaled(name, sharpness)
+
+
+@lru_cache
+def _scaled(name: str, sharpness: float | None) -> Activation:
     if sharpness is not None and name != "softplus":
         raise ValueError(f"sharpness belongs to 'softplus', not to {name!r}")
     if sharpness is None:

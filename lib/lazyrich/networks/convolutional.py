@@ -92,10 +92,19 @@ class Convolutional(Network):
         """Weights start from N(0, 1), biases from zero."""
         return {name: float(name.endswith(".W")) for name in self.shapes}
 
+    @property
+    def least_side(self) -> int:
+        """The smallest side of images that leaves every layer one position at least."""
+        side = 1
+        for layer in reversed(range(4)):
+            stride = 1 + (layer % 2 == 0)
+            side = max(1, (side - 1) * stride + self.kernel - 2 * self.padding)
+        return side
+
     def feature_maps(self, w: Mapping[str, Tensor], x: Tensor) -> list[Tensor]:
         """Pre-activations of the hidden layers, (n, h, side, side) each."""
         self.check_params(w)
-        check_images(x, self.channels, w["conv0.W"])
+        check_images(x, self.channels, w["conv0.W"], self.least_side)
         maps, z = [], x
         for layer in range(4):
             pre = _convolve(w, f"conv{layer}", z, 1 + (layer % 2 == 0), self.padding)

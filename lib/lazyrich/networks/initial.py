@@ -45,9 +45,8 @@ def normal_weights(
             ``members`` beside a sequence of seeds, or a dtype that is not floating.
     """
     place = check.device("device", device)
-    if not dtype.is_floating_point:
-        raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
-    if isinstance(seed, Sequence):
+    check.float_dtype("dtype", dtype)
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
         if members is not None:
             raise ValueError("members must be None when seed is a sequence of seeds")
         if not seed:

@@ -142,6 +142,8 @@ class Network(ABC):
                 f"unknown {unknown}"
             )
         first, shape = next(iter(shapes.items()))
+        for key in shapes:
+            check.tensor(f"{name}[{key!r}]", w[key], finite=False)
         axes = tuple(w[first].shape[: -len(shape)])
         for key, shape in shapes.items():
             if w[key].shape != axes + shape:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import xarray as xr
 
+from lazyrich.core import check
+
 if TYPE_CHECKING:
     from lazyrich.sweeps.checkpoint import Checkpoint
 
@@ -114,6 +116,8 @@ class Scale:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("grid", "settings"):
+            check.instance(name, getattr(self, name), Mapping)
         if not self.grid:
             raise ValueError("grid must have at least one axis, got none")
         grid = {axis: _axis_values(axis, values) for axis, values in self.grid.items()}
@@ -122,7 +126,7 @@ class Scale:
                 raise ValueError(f"settings must not repeat a grid axis, got {name!r}")
         try:
             settings = json.loads(canonical_json(dict(self.settings)))
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"settings must be JSON values, got {error}") from error
         object.__setattr__(self, "grid", grid)
         if not isinstance(self.settings, Settings):
@@ -216,7 +220,7 @@ class Chunk:
         return f"{self.study}[{'; '.join(parts)}; {len(self)} members]"
 
     def _check(self, name: str) -> None:
-        if name not in self.members[0]:
+        if not isinstance(name, str) or name not in self.members[0]:
             raise ValueError(
                 f"axis must be one of {list(self.members[0])}, got {name!r}"
             )
@@ -264,7 +268,9 @@ class Study:
     )
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
+        if not isinstance(self.name, str) or not re.fullmatch(
+            r"[A-Za-z][A-Za-z0-9_]*", self.name
+        ):
             raise ValueError(
                 f"name must be letters, digits and underscores, got {self.name!r}"
             )
@@ -272,11 +278,17 @@ class Study:
             raise ValueError(
                 f"version must be a positive integer, got {self.version!r}"
             )
+        check.instance("title", self.title, str)
+        check.instance("scales", self.scales, Mapping)
+        for scale in self.scales.values():
+            check.instance("scales", scale, Scale)
         if not self.scales:
             raise ValueError(f"scales of study {self.name!r} must not be empty")
-        if isinstance(self.chunk_axes, str):
+        axes = self.chunk_axes
+        names = isinstance(axes, Iterable) and not isinstance(axes, str)
+        if not names or not all(isinstance(axis, str) for axis in axes):
             raise TypeError(
-                f"chunk_axes must be a tuple of names, got {self.chunk_axes!r}"
+                f"chunk_axes must be a tuple of names, got {check.shown(axes)}"
             )
         for name, scale in self.scales.items():
             if unknown := set(self.chunk_axes) - set(scale.grid):
@@ -289,6 +301,11 @@ class Study:
                 raise TypeError(
                     f"{what} must be callable, got {type(getattr(self, what)).__name__}"
                 )
+        if not callable(self.chunk_size) and not isinstance(self.chunk_size, Mapping):
+            raise TypeError(
+                "chunk_size must be a mapping of devices or a function, "
+                f"got {check.shown(self.chunk_size)}"
+            )
         object.__setattr__(self, "chunk_axes", tuple(self.chunk_axes))
 
     def scale(self, name: str) -> Scale:
@@ -297,7 +314,7 @@ class Study:
         Raises:
             ValueError: the study has no such scale.
         """
-        if name not in self.scales:
+        if not isinstance(name, str) or name not in self.scales:
             raise ValueError(
                 f"scale of study {self.name!r} must be one of {list(self.scales)}, "
                 f"got {name!r}"
@@ -330,6 +347,7 @@ class Study:
                 chunk.
             wanted: which members to keep.
         """
+        check.function("wanted", wanted)
         at = self.scale(scale)
         groups: dict[tuple[AxisValue, ...], list[Member]] = {}
         for member in at.members():
@@ -351,7 +369,7 @@ class Study:
     def _size(self, member: Member, at: Scale, device: str) -> int:
         if callable(self.chunk_size):
             size = self.chunk_size(member, at, device)
-        elif device in self.chunk_size:
+        elif isinstance(device, str) and device in self.chunk_size:
             size = self.chunk_size[device]
         else:
             raise ValueError(
@@ -373,6 +391,7 @@ def register(study: Study) -> Study:
         ValueError: another study has this name (the same one may be registered again,
             as happens when its module is reloaded).
     """
+    check.instance("study", study, Study)
     known = _studies.get(study.name)
     if known is not None and _home(known) != _home(study):
         raise ValueError(
@@ -396,7 +415,7 @@ def find(study: Study | str) -> Study:
     """
     if isinstance(study, Study):
         return study
-    if study not in _studies:
+    if not isinstance(study, str) or study not in _studies:
         raise ValueError(
             f"study must be a Study or one of {sorted(_studies)}, got {study!r}"
         )
@@ -431,21 +450,23 @@ def _axis_values(axis: str, values: Iterable[Any]) -> tuple[AxisValue, ...]:
         raise ValueError(
             f"grid axes must be identifiers other than {RESERVED_AXES}, got {axis!r}"
         )
-    if isinstance(values, str):
-        raise TypeError(f"axis {axis!r} must be a tuple of values, got {values!r}")
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"grid axis {axis!r} must be a tuple of values, got {check.shown(values)}"
+        )
     plain = [v.item() if isinstance(v, np.generic) else v for v in values]
     kinds = {type(value) for value in plain}
     if kinds == {int, float}:
         plain, kinds = [float(value) for value in plain], {float}
     if not kinds:
-        raise ValueError(f"axis {axis!r} must have at least one value, got none")
+        raise ValueError(f"grid axis {axis!r} must have at least one value, got none")
     if len(kinds) > 1 or not kinds <= {bool, int, float, str}:
         names = sorted(kind.__name__ for kind in kinds)
         raise TypeError(
-            f"axis {axis!r} must hold numbers, strings or booleans alone, got {names}"
+            f"grid axis {axis!r} must hold numbers, strings or booleans alone, got {names}"
         )
     if any(value != value for value in plain) or len(set(plain)) < len(plain):
-        raise ValueError(f"axis {axis!r} must hold distinct values, got {plain}")
+        raise ValueError(f"grid axis {axis!r} must hold distinct values, got {plain}")
     return tuple(plain)
 
 

@@ -88,6 +88,7 @@ def hinge_flow(
     watch = Watch.of("hinge_flow", watch, watched)
     problem = Problem(net, w, x, y, alpha, "hinge")
     scales, members = problem.alpha, problem.ensemble
+    w, x, y = problem.w, problem.x, problem.y
     movement: Tensor | None = None
     if integrator == "auto":
         movement = frozen_movement(net, w, x, y, scales, kernel=kernel)
@@ -157,7 +158,8 @@ def frozen_movement(
     (True, 10000)
     """
     problem = Problem(net, w, x, y, alpha, "hinge")
-    check.tensor("y", y, ndim=1)
+    check.tensor("y", problem.y, ndim=1)
+    w, x, y = problem.w, problem.x, problem.y
     scales = problem.alpha
     system = Weights(problem, Watch())
     system.check_targets(y)

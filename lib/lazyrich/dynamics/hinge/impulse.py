@@ -110,9 +110,10 @@ def impulse_flow(
     ('fitted', True)
     """
     watch = Watch.of("impulse_flow", watch, watched, max_steps=10_000)
-    tolerance = check.real("tolerance", tolerance, above=0.0, most=1.0)
+    tolerance = check.real("tolerance", tolerance, least=1e-10, most=1.0)
     problem = Problem(net, w, x, y, alpha, "hinge")
     problem.need_one_output()
+    w, x, y = problem.w, problem.x, problem.y
     system = Weights(problem, watch)
     system.check_targets(y)
     if kernel is None:

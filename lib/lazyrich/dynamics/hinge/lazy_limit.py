@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.spectrum import modes
 from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.hinge.path import HingePath
 from lazyrich.dynamics.member import Member, collect, padded
@@ -35,7 +36,8 @@ def hinge_path(
     times n events of O(n k) operations, k of them sliding.
 
     Args:
-        k_train: Theta between training points, (n, n), or (members, n, n); symmetric.
+        k_train: Theta between training points, (n, n), or (members, n, n); symmetric
+            and positive semi-definite.
         y: targets (n,), +-1.
         k_test: Theta between other points and the training points, (p, n), or
             (members, p, n): outputs there are recorded too.
@@ -63,20 +65,15 @@ def hinge_path(
     watch = Watch.of("hinge_path", watch, watched, follows=_FOLLOWS)
     max_events = check.positive_int("max_events", max_events)
     watch = replace(watch, max_steps=max_events)
-    check.tensor("y", y, ndim=1)
+    y = check.constant("y", y, ndim=1)
     n = len(y)
     if n == 0 or not bool((y.abs() == 1).all()):
         raise ValueError("y must hold +1 or -1 for at least one pattern")
-    check.tensor("k_train", k_train, ndim=(2, 3), like=y)
-    if k_train.shape[-2:] != (n, n):
-        raise ValueError(
-            f"k_train must have shape (..., {n}, {n}) to fit y, "
-            f"got {tuple(k_train.shape)}"
-        )
+    k_train = check.kernel("k_train", k_train, n=n, members=True, like=y)
     kernels = k_train if k_train.ndim == 3 else k_train.unsqueeze(0)
     cross = None
     if k_test is not None:
-        check.tensor("k_test", k_test, ndim=(2, 3), like=y)
+        k_test = check.constant("k_test", k_test, ndim=(2, 3), like=y)
         cross = k_test if k_test.ndim == 3 else k_test.unsqueeze(0)
         if cross.shape[0] != len(kernels) or cross.shape[2] != n:
             raise ValueError(
@@ -84,6 +81,8 @@ def hinge_path(
                 f"got {tuple(k_test.shape)}"
             )
     nugget = check.real("nugget", nugget, least=0.0)
+    rates = modes("k_train", kernels)[0]
+    check.positive("k_train", rates + nugget * rates.mean(-1, keepdim=True))
     sign = y.double().cpu().numpy()
     with one_thread():
         members = [

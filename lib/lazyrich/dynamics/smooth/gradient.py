@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.runge_kutta import increasing_times, integrate
-from lazyrich.losses import loss as named_loss
+from lazyrich.core.runge_kutta import accuracy, increasing_times, integrate
+from lazyrich.dynamics.problem import checked_data, checked_loss
 
 Reduction = Literal["sum", "mean"]
 """Of the loss over examples."""
@@ -82,8 +82,9 @@ def gradient_flow(
         rtol: relative accuracy of a step.
 
     Raises:
-        TypeError, ValueError: arguments of the wrong form.
-        RuntimeError: the integrator gave up.
+        TypeError, ValueError: arguments of the wrong form, naming them; targets that are
+            not like the outputs, or not +-1 for a hinge.
+        RuntimeError: the integrator gave up on the times ``t``.
 
     >>> from lazyrich.dynamics import gradient_flow
     >>> w = {"w": torch.zeros(1, dtype=torch.float64)}
@@ -92,12 +93,25 @@ def gradient_flow(
     >>> bool((flow.f[:, 0] - (1 - torch.exp(-flow.t))).abs().max() < 1e-8)
     True
     """
-    slope = named_loss(loss).slope
-    check.real("rate", rate, above=0.0)
+    check.function("f", f)
+    w, x, y = checked_data(w, x, y)
+    first = next(iter(w.values()))
+    if first.dtype != torch.float64 or first.device.type != "cpu":
+        raise ValueError(
+            f"w must be float64 on the CPU, got {first.dtype} on {first.device}; a "
+            "module gets there by .double()"
+        )
+    check.tensor("y", y, ndim=1)
+    slope = checked_loss(loss, y).slope
+    rate = check.real("rate", rate, above=0.0)
     scale = rate * scale_of(reduction, len(y))
-    for name, value in w.items():
-        check.tensor(f"w[{name!r}]", value, like=y)
     times = increasing_times(t)
+    accuracy("rtol", rtol)
+    if tuple(f(w, x).shape) != tuple(y.shape):
+        raise ValueError(
+            f"y must have the shape of f(w, x), {tuple(f(w, x).shape)}; "
+            f"got {tuple(y.shape)}"
+        )
     shapes = {name: value.shape for name, value in w.items()}
     sizes = [value.numel() for value in w.values()]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.core.runge_kutta import increasing_times, integrate
+from lazyrich.core.spectrum import modes
 from lazyrich.dynamics.smooth.gradient import Reduction, scale_of
 
 
@@ -46,8 +47,9 @@ def kernel_flow(
     ``"mean"``.
 
     Args:
-        kernel: t -> K_t (p, p) over all points, or one kernel that stands still. The
-            first n points are the training points.
+        kernel: t -> K_t (p, p) over all points, or one kernel that stands still;
+            symmetric and positive semi-definite. The first n points are the training
+            points.
         y: targets (n,), n <= p.
         t: times, increasing, the first >= 0; the flow starts at time 0.
         start: f at time 0 (p,); zero by default.
@@ -56,8 +58,9 @@ def kernel_flow(
         rtol: relative accuracy of a step.
 
     Raises:
-        TypeError, ValueError: shapes that do not fit, times that do not increase.
-        RuntimeError: the integrator gave up.
+        TypeError, ValueError: shapes that do not fit, a kernel that is not symmetric or
+            clearly indefinite, times that do not increase.
+        RuntimeError: the integrator gave up on the times ``t``.
 
     >>> from lazyrich.dynamics import kernel_flow
     >>> kernel, y = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
@@ -65,21 +68,31 @@ def kernel_flow(
     >>> bool((flow.error[1] - torch.exp(torch.tensor(-0.5))).abs().max() < 1e-7)
     True
     """
-    check.tensor("y", y, ndim=1)
-    check.real("rate", rate, above=0.0)
-    history = (lambda _time: kernel) if isinstance(kernel, Tensor) else kernel
-    n, points = len(y), len(history(0.0))
+    y = check.constant("y", y, ndim=1)
+    if y.device.type != "cpu" or not len(y):
+        raise ValueError(
+            f"y must hold at least one value on the CPU, got {tuple(y.shape)} on {y.device}"
+        )
+    rate = check.real("rate", rate, above=0.0)
+    given = (lambda _time: kernel) if isinstance(kernel, Tensor) else kernel
+    history = check.function("kernel", given)
+    first = check.kernel("kernel", history(0.0), like=y)
+    check.positive("kernel", modes("kernel", first)[0])
+    n, points = len(y), len(first)
     scale = rate * scale_of(reduction, n)
-    check.tensor("kernel", history(0.0), shape=(points, points), like=y)
     if n > points:
         raise ValueError(f"y must have at most {points} values, got {n}")
     begin = torch.zeros(points, dtype=y.dtype) if start is None else start
-    check.tensor("start", begin, shape=(points,), like=y)
+    begin = check.constant("start", begin, shape=(points,), like=y)
     times = increasing_times(t)
     targets = y.numpy()
+    still = first.numpy()[:, :n] if isinstance(kernel, Tensor) else None
 
     def velocity(time: float, f: np.ndarray) -> np.ndarray:
-        return scale * (history(time)[:, :n].numpy() @ (targets - f[:n]))
+        if still is not None:
+            return scale * (still @ (targets - f[:n]))
+        now = check.constant("kernel", history(time), shape=(points, points), like=y)
+        return scale * (now[:, :n].numpy() @ (targets - f[:n]))
 
     path, _ = integrate(velocity, begin.numpy(), times, rtol, float(y.abs().max()))
     f = torch.from_numpy(path)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
-from lazyrich.core.runge_kutta import increasing_times, integrate
+from lazyrich.core.runge_kutta import accuracy, increasing_times, integrate
+from lazyrich.core.spectrum import modes
 
 Force = Callable[[np.ndarray], np.ndarray]
 
@@ -48,7 +49,8 @@ def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
 
     Args:
         target: the teacher B, (d,) or (c, d).
-        covariance: Sigma (d, d), symmetric; the identity (whitened data) by default.
+        covariance: Sigma (d, d), symmetric, positive semi-definite; the identity
+            (whitened data) by default.
 
     Raises:
         TypeError, ValueError: tensors of the wrong form.
@@ -57,11 +59,12 @@ def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
     >>> square_force(torch.ones(2))(np.zeros((1, 2)))
     array([[1., 1.]])
     """
-    check.tensor("target", target, ndim=(1, 2))
+    target = check.constant("target", target, ndim=(1, 2), dtypes=check.SOLVED)
     b = target.reshape(-1, target.shape[-1]).numpy().astype(np.float64)
     if covariance is None:
         return lambda product: b - product
-    check.tensor("covariance", covariance, shape=(b.shape[1], b.shape[1]))
+    covariance = check.kernel("covariance", covariance, n=b.shape[1])
+    check.positive("covariance", modes("covariance", covariance)[0])
     sigma = covariance.numpy().astype(np.float64)
     return lambda product: (b - product) @ sigma
 
@@ -84,8 +87,11 @@ def data_force(
     >>> force(np.zeros((1, 2), dtype=np.float32))
     array([[0.5, 0.5]], dtype=float32)
     """
-    check.tensor("x", x, ndim=2)
-    check.tensor("y", y, shape=(len(x),), like=x)
+    x = check.constant("x", x, ndim=2, dtypes=check.SOLVED)
+    if not len(x):
+        raise ValueError("x must hold at least one input, got none")
+    y = check.constant("y", y, shape=(len(x),), like=x)
+    check.function("slope", slope)
     points = x.numpy()
 
     def force(product: np.ndarray) -> np.ndarray:
@@ -113,8 +119,8 @@ def linear_velocity(
     >>> linear_velocity(w, torch.zeros(2, dtype=torch.float64))["W0"].tolist()
     [[-1.0, -1.0]]
     """
-    eta = _checked_rates(w, rates)
-    pull = square_force(force) if isinstance(force, Tensor) else force
+    w, eta = _checked(w, rates)
+    pull = _checked_force(w, force)
     chain = [w[f"W{layer}"].numpy() for layer in range(len(w))]
     grads = [np.empty_like(weight) for weight in chain]
     _velocity(chain, pull, eta, grads)
@@ -148,9 +154,9 @@ def linear_flow(
         rtol: relative accuracy of a step.
 
     Raises:
-        TypeError, ValueError: layers that do not chain, times that do not increase,
-            rates that are not positive.
-        RuntimeError: the integrator gave up.
+        TypeError, ValueError: layers that do not chain, a force of another shape than
+            their product, times that do not increase, rates that are not positive.
+        RuntimeError: the integrator gave up on the times ``t``.
 
     >>> from lazyrich.dynamics import linear_flow
     >>> w = {"W0": torch.zeros(1, 2, dtype=torch.float64)}
@@ -158,10 +164,10 @@ def linear_flow(
     >>> [round(v, 6) for v in flow.product[1, 0].tolist()]
     [0.632121, 0.632121]
     """
-    eta = _checked_rates(w, rates)
+    w, eta = _checked(w, rates)
     names = [f"W{layer}" for layer in range(len(w))]
-    rtol = check.real("rtol", rtol, above=0.0)
-    pull = square_force(force) if isinstance(force, Tensor) else force
+    rtol = accuracy("rtol", rtol)
+    pull = _checked_force(w, force)
     times = increasing_times(t)
     shapes = [tuple(w[name].shape) for name in names]
     ends = np.cumsum([rows * columns for rows, columns in shapes])
@@ -205,27 +211,62 @@ def _velocity(
     np.multiply(back, eta[0], out=out[0])
 
 
-def _checked_rates(
+def _checked_force(w: Mapping[str, Tensor], force: Force | Tensor) -> Force:
+    """The force as a function, after a look at what it gives for the product of ``w``.
+
+    Raises:
+        TypeError, ValueError: no function and no tensor, or another shape or dtype than
+            the product has.
+    """
+    given = square_force(force) if isinstance(force, Tensor) else force
+    pull: Force = check.function("force", given)
+    shape = (w[f"W{len(w) - 1}"].shape[0], w["W0"].shape[1])
+    try:
+        seen = np.asarray(pull(np.zeros(shape))).shape
+    except (ValueError, IndexError, RuntimeError):  # arrays that do not fit together
+        seen = None
+    if seen != shape:
+        raise ValueError(
+            f"force must be of the shape of the product of w, {shape}, got {seen}"
+        )
+    return pull
+
+
+def _checked(
     w: Mapping[str, Tensor], rates: Sequence[float] | None
-) -> list[float]:
-    """One rate a layer, after a look at whether the layers chain."""
+) -> tuple[dict[str, Tensor], list[float]]:
+    """The layers, without gradients, and one rate each, if the layers chain."""
+    if not isinstance(w, Mapping):
+        raise TypeError(f"w must be a dict of tensors, got {type(w).__name__}")
     names = [f"W{layer}" for layer in range(len(w))]
-    if not isinstance(w, Mapping) or not w or set(w) != set(names):
-        raise ValueError(f"w must hold W0, W1, ...; got {list(w)!r}")
+    if not w or set(w) != set(names):
+        raise ValueError(f"w must hold W0, W1, ...; got {check.shown(list(w))}")
+    w = {name: check.constant(f"w[{name!r}]", w[name], ndim=2) for name in names}
     for name in names:
-        check.tensor(f"w[{name!r}]", w[name], ndim=2)
-        if w[name].dtype != torch.float64:
-            raise ValueError(f"w[{name!r}] must be float64, got {w[name].dtype}")
+        if w[name].dtype != torch.float64 or w[name].device.type != "cpu":
+            raise ValueError(
+                f"w[{name!r}] must be float64 on the CPU, got {w[name].dtype} on "
+                f"{w[name].device}"
+            )
+        if not w[name].numel():
+            raise ValueError(
+                f"w[{name!r}] must not be empty, got {tuple(w[name].shape)}"
+            )
     for lower, upper in zip(names[:-1], names[1:], strict=True):
         if w[upper].shape[1] != w[lower].shape[0]:
             raise ValueError(
                 f"w must chain: {upper} {tuple(w[upper].shape)} does not fit on "
                 f"{lower} {tuple(w[lower].shape)}"
             )
-    rates = (1.0,) * len(names) if rates is None else rates
-    if len(rates) != len(names):
+    if rates is None:
+        return w, [1.0] * len(names)
+    try:
+        each = list(rates)
+    except TypeError:
+        each = []
+    if isinstance(rates, str) or len(each) != len(names):
         raise ValueError(
             f"rates must hold one number for each of {len(names)} layers, "
-            f"got {len(rates)}"
+            f"got {check.shown(rates)}"
         )
-    return [check.real("rates", rate, above=0.0) for rate in rates]
+    return w, [check.real("rates", rate, above=0.0) for rate in each]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.spectrum import modes
 from lazyrich.dynamics.member import collect, final_state, padded
 from lazyrich.dynamics.problem import checked_loss
 from lazyrich.dynamics.steps.engine import Engine
@@ -43,7 +44,8 @@ def frozen_flow(
     infinity limit of ``momentum_flow`` in the same units of time.
 
     Args:
-        k_train: Theta between training points, (n, n), or (members, n, n).
+        k_train: Theta between training points, (n, n), or (members, n, n); symmetric
+            and positive semi-definite.
         y: targets (n,).
         k_test: Theta between other points and the training points, (p, n), or
             (members, p, n): outputs there are recorded too.
@@ -57,7 +59,8 @@ def frozen_flow(
         |w - w0| of the linearised model, and ``w`` holds ``c`` (members, n).
 
     Raises:
-        TypeError, ValueError: arguments of the wrong form, naming them.
+        TypeError, ValueError: arguments of the wrong form, naming them; a kernel that is
+            not symmetric, or clearly indefinite.
 
     >>> from lazyrich.dynamics import frozen_flow
     >>> import math, torch
@@ -66,14 +69,14 @@ def frozen_flow(
     >>> bool((flow.end("F")[0] - (1.0 - math.exp(-0.5))).abs().max() < 0.02)
     True
     """
-    check.tensor("y", y, ndim=1)
+    y = check.constant("y", y, ndim=1)
     n = len(y)
-    check.tensor("k_train", k_train, ndim=(2, 3), like=y)
+    k_train = check.kernel("k_train", k_train, n=n, members=True, like=y)
     kernel = k_train if k_train.ndim == 3 else k_train.unsqueeze(0)
-    check.tensor("k_train", kernel, shape=(None, n, n))
+    check.positive("k_train", modes("k_train", kernel)[0].flatten())
     cross = None
     if k_test is not None:
-        check.tensor("k_test", k_test, ndim=(2, 3), like=y)
+        k_test = check.constant("k_test", k_test, ndim=(2, 3), like=y)
         cross = k_test if k_test.ndim == 3 else k_test.unsqueeze(0)
         check.tensor("k_test", cross, shape=(len(kernel), None, n))
     watch = Watch.of("frozen_flow", watch, watched, follows=_FOLLOWS, max_steps=100_000)

@@ -80,6 +80,7 @@ def momentum_flow(
     problem = Problem(net, w, x, y, alpha, loss)
     motion = Motion(StepRule() if rule is None else rule, mu, tau)
     system = Weights(problem, watch)
+    y = problem.y
     system.check_targets(y)
     if slots is None:
         slots = _slots(system, problem.first.device)

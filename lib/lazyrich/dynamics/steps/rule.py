@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from lazyrich.core import check
 
+_LEAST = 1e-12
+"""Smallest bound on the change of a step: below it changes are rounding."""
+
 
 @dataclass(frozen=True)
 class StepRule:
@@ -38,13 +41,13 @@ class StepRule:
     shrink: float = 0.1
 
     def __post_init__(self) -> None:
-        check.real("max_output_change", self.max_output_change, above=0.0)
+        check.real("max_output_change", self.max_output_change, least=_LEAST)
         check.real(
-            "max_weight_change", self.max_weight_change, above=0.0, infinite=True
+            "max_weight_change", self.max_weight_change, least=_LEAST, infinite=True
         )
-        check.real("aim", self.aim, above=0.0, most=1.0)
-        check.real("grow", self.grow, above=1.0)
-        check.real("shrink", self.shrink, above=0.0, most=0.5)
+        check.real("aim", self.aim, least=1e-3, most=1.0)
+        check.real("grow", self.grow, above=1.0, most=1e3)
+        check.real("shrink", self.shrink, least=1e-3, most=0.5)
 
     def refined(self, factor: float) -> "StepRule":
         """The same rule with both tolerances divided by ``factor``."""

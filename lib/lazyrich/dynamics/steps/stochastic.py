@@ -108,9 +108,11 @@ class Batches:
             check.real("T", T, least=0.0)
         if dt is not None:
             check.real("dt", dt, above=0.0)
-        for name in ("batch", "batch_cap", "check_every"):
+        for name in ("batch", "batch_cap"):
             if getattr(self, name) is not None:
                 check.positive_int(name, getattr(self, name))
+        check.positive_int("check_every", self.check_every)
+        check.positive_int("seed", self.seed, least=0)
 
     @property
     def fixed(self) -> bool:
@@ -220,9 +222,12 @@ def stochastic_flow(
     )
     alpha = check.real("alpha", alpha, above=0.0)
     problem = Problem(net, w, x, y, alpha, loss)
-    check.positive_int("number of examples", len(x), least=2)
+    x, y = problem.x, check.tensor("y", problem.y, ndim=1)
+    if len(x) < 2:
+        raise ValueError(f"x must hold at least two patterns, got {len(x)}")
     tau = check.real("tau", tau, least=0.0)
     rule = StepRule(max_weight_change=math.inf) if rule is None else rule
+    check.instance("rule", rule, StepRule)
     if not math.isinf(rule.max_weight_change):
         raise ValueError(
             "rule.max_weight_change must be math.inf: steps at fixed T cannot keep a "
@@ -262,6 +267,12 @@ class _Descent:
         self.velocity = {k: torch.zeros_like(v) for k, v in self.state.items()}
         with torch.no_grad():
             self.f0 = problem.net(self.state, problem.x)
+        fits = self.f0.ndim <= 2 and self.f0.shape[-1:] == problem.y.shape
+        if not fits:
+            raise ValueError(
+                f"y must have the shape of net(w, x), {tuple(self.f0.shape)} behind an "
+                f"axis of members if any; got {tuple(problem.y.shape)}"
+            )
         self.members = self.f0.shape[0] if self.f0.ndim > problem.y.ndim else None
         self.one_by_one = self.members is not None and not self._takes_own_inputs()
         self.gen = rng.generator("batches", batches.seed)
