@@ -151,7 +151,7 @@ def test_bad_input_of_the_moments_is_named() -> None:
         kernels.sphere_moments("rf", w[:, :5], neuron)
     with pytest.raises(ValueError, match="two equal neurons"):
         kernels.sphere_moments("rf", np.concatenate((w, w)), neuron)
-    with pytest.raises(ValueError, match="d must be at least 3"):
+    with pytest.raises(ValueError, match="d must be an integer >= 3"):
         kernels.relu_expansion(2)
     with pytest.raises(ValueError, match="'rf' here"):
         kernels.sphere_moments("nt", w, neuron).harmonic_error(1, w[:, 0])

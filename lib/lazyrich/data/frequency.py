@@ -59,7 +59,7 @@ def high_frequency_noise(x: Tensor, cut: int, size: float, seed: int = 0) -> Ten
     """
     x, _ = _checked(x, cut)
     size = check.real("size", size, least=0.0)
-    check.positive_int("seed", seed, least=0)
+    seed = check.positive_int("seed", seed, least=0)
     draw = rng.numpy_generator("data/high-frequency", seed).standard_normal(
         tuple(x.shape)
     )

@@ -44,9 +44,9 @@ def split(
         raise ValueError(
             f"labels must be classes of shape (n,), n >= 1, got {check.shown(labels)}"
         )
-    check.size("n_train", n_train)
-    check.size("n_test", n_test, least=0)
-    check.positive_int("seed", seed, least=0)
+    n_train = check.size("n_train", n_train)
+    n_test = check.size("n_test", n_test, least=0)
+    seed = check.positive_int("seed", seed, least=0)
     check.instance("name", name, str)
     check.flag("balanced", balanced)
     if n_official is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lazyrich.core import check, rng
 from lazyrich.data.dataset import Dataset
-from lazyrich.data.transform import principal_components
+from lazyrich.data.transform import fitted
 
 Inputs = Callable[[int, int, int], Tensor]
 
@@ -46,7 +46,7 @@ def sphere(n: int, d: int, seed: int = 0, *, radius: float | None = None) -> Ten
     >>> print(x.norm(dim=1))
     tensor([2.0000, 2.0000, 2.0000, 2.0000, 2.0000], dtype=torch.float64)
     """
-    check.size("d", d)
+    d = check.size("d", d)
     r = math.sqrt(d) if radius is None else check.real("radius", radius, above=0.0)
     x = _normal("data/sphere", n, d, seed)
     points = r * x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
@@ -73,11 +73,11 @@ def spiked(
     >>> x.shape, basis.shape
     (torch.Size([6, 5]), torch.Size([5, 2]))
     """
-    check.size("d_signal", d_signal)
-    if d_signal >= check.size("d", d):
+    d_signal = check.size("d_signal", d_signal)
+    d = check.size("d", d)
+    if d_signal >= d:
         raise ValueError(f"d_signal must be below d = {d}, got {d_signal}")
     signal_to_noise = check.real("signal_to_noise", signal_to_noise, above=0.0)
-    _check_seed(seed)
     square = _normal("data/spiked/basis", d, d, seed)
     basis, triangle = torch.linalg.qr(square)
     basis = basis * triangle.diagonal().sign()  # makes the law of the basis uniform
@@ -101,11 +101,16 @@ def whiten(x: Tensor, whitening: float = 1.0) -> Tensor:
     the largest; the result, shape (n, rank), is in coordinates of the principal basis.
     See `transform.principal_components`.
 
+    Raises:
+        TypeError, ValueError: no matrix, inputs that are all equal or whose squares leave
+            the range of their dtype, or a `whitening` that is not between 0 and 1.
+
     >>> x = data.whiten(data.gaussian(50, 2) * torch.tensor([1.0, 9.0]))
     >>> torch.allclose(x.mT @ x / 50, torch.eye(2, dtype=x.dtype))
     True
     """
-    return principal_components(x, "all", whitening)(x)
+    principal = fitted("x", x, "all", whitening)
+    return principal(x)
 
 
 def linear_teacher(d: int, seed: int = 0, *, strength: float = 1.0) -> Tensor:
@@ -172,11 +177,9 @@ def teacher_task(
     >>> task.x_train.shape, task.y_test.shape
     (torch.Size([20, 3]), torch.Size([10]))
     """
-    check.size("n_train", n_train)
-    check.size("n_test", n_test, least=0)
-    check.size("d", d)
-    _check_seed(seed)
-    check.real("noise", noise, least=0.0)
+    n_train, d = check.size("n_train", n_train), check.size("d", d)
+    n_test, seed = check.size("n_test", n_test, least=0), _checked_seed(seed)
+    noise = check.real("noise", noise, least=0.0)
     check.float_dtype("dtype", dtype)
     check.function("inputs", inputs)
     if teacher is not None:
@@ -213,18 +216,11 @@ def teacher_task(
 
 
 def _normal(name: str, n: int, d: int, seed: int) -> Tensor:
-    check.size("n", n)
-    check.size("d", d)
-    _check_seed(seed)
+    n, d, seed = check.size("n", n), check.size("d", d), _checked_seed(seed)
     # NumPy draws one number after the other: larger sets begin with smaller ones.
     return torch.from_numpy(rng.numpy_generator(name, seed, d).standard_normal((n, d)))
 
 
-def _check_seed(seed: int) -> None:
-    """Refuse what is no integer; negative seeds name streams of their own."""
-    try:
-        named = not isinstance(seed, bool) and seed.__index__() is not None
-    except (AttributeError, TypeError, RuntimeError):
-        named = False
-    if not named or getattr(seed, "ndim", 0):
-        raise TypeError(f"seed must be an integer, got {check.shown(seed)}")
+def _checked_seed(seed: int) -> int:
+    """``seed`` as an integer of any sign: negative ones name streams of their own."""
+    return check.positive_int("seed", seed, least=-(2**63))

@@ -110,12 +110,23 @@ def principal_components(
     >>> principal(x).shape, principal.basis.shape
     (torch.Size([100, 2]), torch.Size([2, 5]))
     """
-    fit = check.constant("fit", fit, ndim=2, dtypes=check.SOLVED)
+    return fitted("fit", fit, components, whitening)
+
+
+def fitted(
+    name: str, fit: Tensor, components: int | Literal["all"], whitening: float
+) -> Principal:
+    """``principal_components`` of inputs that the caller calls ``name``.
+
+    Raises:
+        TypeError, ValueError: as there, naming them so.
+    """
+    fit = check.constant(name, fit, ndim=2, dtypes=check.SOLVED)
     whitening = check.real("whitening", whitening, least=0.0, most=1.0)
     if not fit.numel():
-        raise ValueError(f"fit must not be empty, got shape {tuple(fit.shape)}")
-    mean = check.result("fit", fit.mean(0))
-    _check_spread(fit, mean)
+        raise ValueError(f"{name} must not be empty, got shape {tuple(fit.shape)}")
+    mean = check.result(name, fit.mean(0))
+    _check_spread(name, fit, mean)
     with one_thread():  # the same components on every machine
         small = _compressed(fit - mean)
         _, singular, basis = torch.linalg.svd(small, full_matrices=False)
@@ -139,20 +150,20 @@ def principal_components(
     return Principal(mean, basis, variance, scale)
 
 
-def _check_spread(fit: Tensor, mean: Tensor) -> None:
+def _check_spread(name: str, fit: Tensor, mean: Tensor) -> None:
     """Refuse inputs without directions, or whose squares are out of range.
 
     Raises:
-        ValueError: naming ``fit``.
+        ValueError: naming them.
     """
     info = torch.finfo(fit.dtype)
     largest = float((fit - mean).abs().max())
     if largest <= 4 * info.eps * float(fit.abs().max()):
-        raise ValueError("fit must hold inputs that differ, got equal ones")
+        raise ValueError(f"{name} must hold inputs that differ, got equal ones")
     low, high = math.sqrt(info.tiny / info.eps), 1e-3 * math.sqrt(info.max)
     if not low <= largest <= high:
         raise ValueError(
-            f"fit must hold inputs whose squares are in the range of {fit.dtype}, got "
+            f"{name} must hold inputs whose squares are in the range of {fit.dtype}, got "
             f"differences of {largest:.3g}; scale them"
         )
 

@@ -11,6 +11,9 @@ from lazyrich.core.pullback import has_member_axis
 from lazyrich.losses import Loss
 from lazyrich.losses import loss as named_loss
 
+_LEAST_ALPHA = 1e-50
+"""Smallest scale of outputs, and inverse of the largest: squares stay in range."""
+
 Params = dict[str, Tensor]
 
 
@@ -125,8 +128,11 @@ def _check_alpha(alpha: Any, members: int | None) -> Tensor:
             f"alpha must be a number or a sequence of them, got shape "
             f"{tuple(scales.shape)}"
         )
-    if not bool((torch.isfinite(scales) & (scales > 0)).all()):
-        raise ValueError(f"alpha must be positive and finite, got {scales.tolist()}")
+    if not bool(((scales >= _LEAST_ALPHA) & (scales <= 1 / _LEAST_ALPHA)).all()):
+        raise ValueError(
+            f"alpha must be positive and finite, between {_LEAST_ALPHA:g} and "
+            f"{1 / _LEAST_ALPHA:g}, got {scales.tolist()}"
+        )
     if members is None:
         return scales.reshape(-1)
     if scales.ndim == 0:

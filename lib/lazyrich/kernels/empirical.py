@@ -80,15 +80,15 @@ def ntk(
         )
     with torch.no_grad():
         if not hasattr(net, "tangent_factors"):
-            return _generic(net, w, x, x2, memory)
+            return check.result("w and x", _generic(net, w, x, x2, memory))
         members = net.check_params(w)
         if members is None:
-            return _layerwise(net, w, x, x2)
+            return check.result("w and x", _layerwise(net, w, x, x2))
         kernels = [
             _layerwise(net, {k: v[e] for k, v in w.items()}, x, x2)
             for e in range(members)
         ]
-        return torch.stack(kernels)
+        return check.result("w and x", torch.stack(kernels))
 
 
 def _layerwise(net: Any, w: Params, x: Tensor, x2: Tensor | None) -> Tensor:

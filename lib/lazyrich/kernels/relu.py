@@ -528,7 +528,11 @@ def relu_ntk(
     second = x if x2 is None else check.constant("x2", x2, ndim=2, like=x)
     depth = check.positive_int("depth", depth, most=_MOST_LAYERS)
     check.flag("normalised", normalised)
-    bias = check.real("bias", bias, least=0.0)
+    half = x.dtype not in check.SOLVED
+    _, high = _window(torch.float64 if half else x.dtype)
+    bias = check.real(
+        "bias", bias, least=0.0, most=high / math.sqrt(max(x.shape[1], 1))
+    )
     if 0 < bias < _SMALLEST_BIAS:
         raise ValueError(f"bias must be 0 or at least {_SMALLEST_BIAS:g}, got {bias!r}")
     n0 = x.shape[1]
@@ -543,7 +547,7 @@ def relu_ntk(
             f"depth must be at most {_DEEPEST} without bias, got {depth}: the kernels "
             "shrink like 2^-depth; use normalised=True or relu_ntk_correlation"
         )
-    if x.dtype not in check.SOLVED:
+    if half:
         # Sums of squares need more digits and more room than half precision has.
         wide = None if x2 is None else second.double()
         both = relu_ntk(x.double(), wide, depth=depth, bias=bias, normalised=normalised)

@@ -48,7 +48,7 @@ def harmonics(d: int, degrees: int) -> np.ndarray:
     Raises:
         ValueError: d < 3, or a negative degree.
     """
-    _check_dimension(d)
+    d = _dimension(d)
     degrees = _checked_degrees(degrees)
     k = np.arange(degrees + 1)
     # Products of exact integers in floating point; 1 in degree 0.
@@ -64,7 +64,7 @@ def gegenbauer(t: ArrayLike, d: int, degrees: int) -> np.ndarray:
     Raises:
         TypeError, ValueError: values of t outside [-1, 1], d < 3, or a negative degree.
     """
-    _check_dimension(d)
+    d = _dimension(d)
     degrees = _checked_degrees(degrees)
     points = _numbers("t", t)
     if points.size and not np.abs(points).max() <= 1 + 1e-9:
@@ -99,7 +99,7 @@ def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndar
             the law is too narrow for the rule (above 8,000 without breaks, see
             ``_check_rule``), or breaks that are no finite numbers.
     """
-    _check_dimension(d)
+    d = _dimension(d)
     at = np.atleast_1d(_numbers("breaks", breaks))
     inside = [b for b in at.ravel() if abs(b) < 1]
     edges = np.sort(np.arccos(np.concatenate(([-1.0, 1.0], inside))))
@@ -196,7 +196,7 @@ def zonal_expansion(
     >>> print(np.abs(neuron.s.round(4)))  # a parabola has degrees 0 and 2
     [1.    0.    1.069 0.    0.   ]
     """
-    _check_dimension(d)
+    d = _dimension(d)
     degrees = _checked_degrees(degrees)
     check.function("phi", phi)
     check.function("slope", slope)
@@ -468,8 +468,8 @@ def _total(kind: str, w: np.ndarray, neuron: Zonal) -> np.ndarray:
     return blocks.reshape(n * d, n * d)
 
 
-def _check_dimension(d: int) -> None:
-    check.size("d", d, least=3)
+def _dimension(d: int) -> int:
+    return check.size("d", d, least=3)
 
 
 def _checked_degrees(

@@ -41,7 +41,7 @@ def jko_step(
     """
     check.instance("model", model, MeanField)
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
-    theta = model.particles(theta)
+    theta = model.particles(theta).detach()
     if model.scale.numel() > 1 or model.y.ndim > 1:
         raise ValueError(
             "model must have one alpha and targets (n,) for minimising movements"
@@ -79,7 +79,9 @@ def jko_step(
         gtol=1e-12,
     )
     if found.status <= 0:
-        raise RuntimeError(f"the minimising movement failed: {found.message}")
+        raise RuntimeError(
+            f"the minimising movement over tau = {tau:g} failed: {found.message}"
+        )
     return torch.from_numpy(found.x).reshape(theta.shape)
 
 
@@ -92,7 +94,10 @@ def jko_flow(
 ) -> Tensor:
     """A sequence of minimising movements: (steps + 1, h, D), the start first.
 
-    Arguments and errors are those of ``jko_step``.
+    Arguments are those of ``jko_step``, and ``steps`` a number of movements.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as ``jko_step``.
     """
     check.size("steps", steps)
     path = [check.constant("theta", theta)]

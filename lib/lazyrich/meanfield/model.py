@@ -29,6 +29,7 @@ class MeanField:
 
     A measure is a tensor of particles ``theta`` (..., h, D), of equal weight unless
     ``mass`` (..., h) says otherwise; leading axes are members, independent nets.
+    ``f``, ``residual``, ``risk`` and ``potential`` can be differentiated by torch.
 
     Args:
         unit: sigma_*.
@@ -62,10 +63,13 @@ class MeanField:
                 f"{self.x.dtype} on {self.x.device}"
             )
         self._set("y", check.constant("y", self.y, ndim=(1, 2), like=self.x))
-        if self.x.ndim == 0 or not self.y.numel() or self.y.shape[-1] != len(self.x):
+        if self.x.ndim == 0 or not self.x.numel():
             raise ValueError(
-                "y must have as many targets as x has inputs, at least one; got shapes "
-                f"{tuple(self.y.shape)} and {tuple(self.x.shape)}"
+                f"x must hold at least one input, got shape {tuple(self.x.shape)}"
+            )
+        if not self.y.numel() or self.y.shape[-1] != len(self.x):
+            raise ValueError(
+                f"y must have {len(self.x)} targets like x, got {tuple(self.y.shape)}"
             )
         if self.weights is not None:
             given = check.probabilities(
@@ -75,7 +79,7 @@ class MeanField:
         if isinstance(self.alpha, Tensor):
             self._set("alpha", check.constant("alpha", self.alpha, ndim=(0, 1)))
         else:
-            check.real("alpha", self.alpha, above=0.0)
+            self._set("alpha", check.real("alpha", self.alpha, above=0.0))
         scales = torch.as_tensor(self.alpha)
         if not scales.numel() or not bool((scales > 0).all()):
             raise ValueError(f"alpha must be positive, got {check.shown(self.alpha)}")
@@ -85,11 +89,11 @@ class MeanField:
                 f"got {scales.numel()}"
             )
 
-    def _set(self, name: str, value: Tensor) -> None:
+    def _set(self, name: str, value: Tensor | float) -> None:
         object.__setattr__(self, name, value)
 
     def particles(self, theta: Tensor, *, own_members: bool = False) -> Tensor:
-        """``theta`` as particles (..., h, D) of this model, without gradients.
+        """``theta``, if it is made of particles (..., h, D) of this model.
 
         Args:
             theta: particles.
@@ -98,7 +102,7 @@ class MeanField:
         Raises:
             TypeError, ValueError: another form, or other members than y and alpha.
         """
-        theta = check.constant("theta", theta, like=self.y)
+        check.tensor("theta", theta, like=self.y)
         if theta.ndim < 2 or theta.shape[-1] != self.unit.D or not theta.shape[-2]:
             raise ValueError(
                 f"theta must be (..., h, {self.unit.D}), h >= 1, "
@@ -122,12 +126,12 @@ class MeanField:
         if x is None:
             return self.x
         shape = (None, *self.x.shape[1:])
-        return check.constant("x", x, shape=shape, like=self.x)
+        return check.tensor("x", x, shape=shape, like=self.x)
 
     def _mass(self, theta: Tensor, mass: Tensor | None) -> Tensor | None:
         if mass is None:
             return None
-        mass = check.constant("mass", mass, like=self.y)
+        check.tensor("mass", mass, like=self.y)
         if mass.shape != theta.shape[:-1] or bool((mass < 0).any()):
             raise ValueError(
                 f"mass must be >= 0, one number a particle, {tuple(theta.shape[:-1])}; "
@@ -135,8 +139,8 @@ class MeanField:
             )
         return mass
 
-    def _residual(self, theta: Tensor, residual: Tensor) -> Tensor:
-        residual = check.constant("residual", residual, like=self.y)
+    def _check_residual(self, theta: Tensor, residual: Tensor) -> None:
+        check.tensor("residual", residual, like=self.y)
         members = theta.shape[:-2]
         fits = residual.ndim >= 1 and residual.shape[-1] == len(self.x)
         try:
@@ -148,7 +152,6 @@ class MeanField:
                 f"residual must have shape (..., {len(self.x)}) with the members of "
                 f"theta, got {tuple(residual.shape)}"
             )
-        return residual
 
     @cached_property
     def p(self) -> Tensor:
@@ -191,7 +194,7 @@ class MeanField:
         Raises:
             TypeError, ValueError: arguments of the wrong form, naming them.
         """
-        theta = self.particles(theta)
+        self.particles(theta)
         mass = self._mass(theta, mass)
         features, _ = self.unit.pullback(self._inputs(x), theta)
         return check.result("theta", self.scale * self.mean_feature(features, mass))
@@ -212,8 +215,8 @@ class MeanField:
         Raises:
             TypeError, ValueError: arguments of the wrong form, naming them.
         """
-        theta = self.particles(theta)
-        residual = self._residual(theta, residual)
+        self.particles(theta)
+        self._check_residual(theta, residual)
         features, _ = self.unit.pullback(self.x, theta)
         return -(features @ (self.p * residual).unsqueeze(-1)).squeeze(-1)
 
@@ -227,9 +230,10 @@ class MeanField:
         Raises:
             TypeError, ValueError: arguments of the wrong form, naming them.
         """
-        theta = self.particles(theta)
+        theta = self.particles(theta).detach()
         if residual is not None:
-            residual = self._residual(theta, residual)
+            self._check_residual(theta, residual)
+            residual = residual.detach()
         return check.result("theta", self.moved(theta, residual))
 
     def moved(self, theta: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -258,10 +262,10 @@ class MeanField:
         Raises:
             TypeError, ValueError: arguments of the wrong form, naming them.
         """
-        theta = self.particles(theta)
+        theta = self.particles(theta).detach()
         mass = self._mass(theta, mass)
         points = None if x is None else self._inputs(x)
-        return check.result("theta", self.gram(theta, mass, points))
+        return check.result("theta", self.gram(theta, mass, points).detach())
 
     def gram(
         self, theta: Tensor, mass: Tensor | None = None, x: Tensor | None = None

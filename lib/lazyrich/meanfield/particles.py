@@ -70,13 +70,13 @@ def gaussian_particles(
         TypeError, ValueError: sizes that are not positive integers, or an odd number
             of antithetic particles.
     """
-    check.size("h", h)
-    check.positive_int("D", D, most=_MOST_QUASI if quasi else 2**31 - 1)
-    check.positive_int("seed", seed, least=0, most=2**62)
     check.flag("antithetic", antithetic)
     check.flag("quasi", quasi)
+    h = check.size("h", h)
+    D = check.positive_int("D", D, most=_MOST_QUASI if quasi else 2**31 - 1)
+    seed = check.positive_int("seed", seed, least=0, most=2**62)
     if members is not None:
-        check.size("members", members)
+        members = check.size("members", members)
     if antithetic and h % 2:
         raise ValueError(f"h must be even for antithetic particles, got {h}")
     count = h // 2 if antithetic else h
@@ -132,7 +132,7 @@ def particle_flow(
         RuntimeError: the integrator gave up.
     """
     check.instance("model", model, MeanField)
-    theta = model.particles(theta, own_members=True)
+    theta = model.particles(theta, own_members=True).detach()
     times = increasing_times(t)
     accuracy("rtol", rtol)
     if residual is not None:
@@ -178,7 +178,7 @@ def coupled_flow(
     """
     check.instance("model", model, MeanField)
     check.tensor("theta", theta, shape=(None, model.unit.D), like=model.y)
-    theta = model.particles(theta, own_members=True)
+    theta = model.particles(theta, own_members=True).detach()
     u0 = model.residual(theta) if start is None else start
     u0 = check.constant("start", u0, shape=(len(model.x),), like=model.y)
     times = increasing_times(t)

@@ -7,6 +7,7 @@ distance of the quantile functions. Equal numbers of equal particles are an assi
 problem; everything else goes to POT.
 """
 
+import random
 import warnings
 from dataclasses import dataclass
 
@@ -198,6 +199,7 @@ def wasserstein(
         mu, nu = (Quantile.of_particles(p, torch.from_numpy(w)) for p, w in line)
         return wasserstein_1d(mu, nu)
     costs = _costs(theta, other)
+    drawn = random.getstate()
     try:
         import ot
     except ImportError:
@@ -205,6 +207,8 @@ def wasserstein(
             "transport between measures of different weights needs the package POT: "
             "pip install 'lazyrich[transport]'"
         ) from None
+    finally:
+        random.setstate(drawn)  # what POT imports draws from it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is in ``told``
         square, told = ot.emd2(

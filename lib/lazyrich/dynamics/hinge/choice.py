@@ -21,7 +21,12 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.core.threads import one_thread
-from lazyrich.dynamics.hinge.impulse import Kernel, chain_kernel, impulse_flow
+from lazyrich.dynamics.hinge.impulse import (
+    Kernel,
+    chain_kernel,
+    check_given,
+    impulse_flow,
+)
 from lazyrich.dynamics.hinge.path import HingePath
 from lazyrich.dynamics.problem import Problem
 from lazyrich.dynamics.steps.momentum import momentum_flow
@@ -163,6 +168,8 @@ def frozen_movement(
     scales = problem.alpha
     system = Weights(problem, Watch())
     system.check_targets(y)
+    if kernel is not None:
+        check_given(kernel, net, system)
     gram = chain_kernel(net, system) if kernel is None else kernel
     found: list[float] = []
     with torch.no_grad(), one_thread():

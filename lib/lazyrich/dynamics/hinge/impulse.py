@@ -118,6 +118,8 @@ def impulse_flow(
     system.check_targets(y)
     if kernel is None:
         chain_kernel(net, system)
+    else:
+        check_given(kernel, net, system)
     queue = _Queue(watch, y)
     with torch.no_grad(), one_thread():
         for index in range(system.members):
@@ -157,6 +159,18 @@ def chain_kernel(net: Any, system: Weights) -> Kernel:
         f"kernel must be given for {type(net).__name__}, which is no chain with "
         "tangent_factors, got None; kernels.ntk fits any net"
     )
+
+
+def check_given(kernel: Kernel, net: Any, system: Weights) -> None:
+    """Refuse a ``kernel`` that gives no kernel of the training points at the start.
+
+    Raises:
+        TypeError, ValueError: it cannot be called, or gives something else.
+    """
+    check.function("kernel", kernel)
+    with torch.no_grad():
+        theta = kernel(net, system.view(system.start(0).unsqueeze(0)), system.x)
+    check.kernel("kernel", theta, n=len(system.x), like=system.x)
 
 
 class _Queue:
@@ -348,7 +362,10 @@ class _Run:
             velocity, 0.0, start, self.watch.max_time, rtol=accuracy,
             atol=accuracy * float(np.sqrt(np.mean(start**2))) + 1e-300,
         )  # fmt: skip
-        while not member.status and solver.status == "running":
+        # Without a first step, which is no number where the velocity is none, there is
+        # nothing to follow.
+        moves = math.isfinite(float(solver.h_abs or 0.0))
+        while moves and not member.status and solver.status == "running":
             before = solver.t
             member.tries += 1
             with np.errstate(

@@ -59,7 +59,13 @@ def square_force(target: Tensor, covariance: Tensor | None = None) -> Force:
     >>> square_force(torch.ones(2))(np.zeros((1, 2)))
     array([[1., 1.]])
     """
-    target = check.constant("target", target, ndim=(1, 2), dtypes=check.SOLVED)
+    return _square_force("target", target, covariance)
+
+
+def _square_force(name: str, target: Tensor, covariance: Tensor | None) -> Force:
+    target = check.constant(name, target, ndim=(1, 2), dtypes=check.SOLVED)
+    if not target.numel():
+        raise ValueError(f"{name} must not be empty, got shape {tuple(target.shape)}")
     b = target.reshape(-1, target.shape[-1]).numpy().astype(np.float64)
     if covariance is None:
         return lambda product: b - product
@@ -218,7 +224,8 @@ def _checked_force(w: Mapping[str, Tensor], force: Force | Tensor) -> Force:
         TypeError, ValueError: no function and no tensor, or another shape or dtype than
             the product has.
     """
-    given = square_force(force) if isinstance(force, Tensor) else force
+    tensor = isinstance(force, Tensor)
+    given = _square_force("force", force, None) if tensor else force
     pull: Force = check.function("force", given)
     shape = (w[f"W{len(w) - 1}"].shape[0], w["W0"].shape[1])
     try:

@@ -49,7 +49,7 @@ def temperature(dt: float, batch: float, n: int) -> float:
     >>> temperature(0.1, batch=1, n=10), temperature(0.1, batch=10, n=10)
     (0.1, 0.0)
     """
-    n = check.positive_int("n", n, least=2)
+    n = check.size("n", n, least=2)
     dt = check.real("dt", dt, above=0.0)
     batch = check.real("batch", batch, least=1.0, most=float(n))
     return dt / batch * (1.0 - (batch - 1.0) / (n - 1.0))
@@ -68,7 +68,7 @@ def batch_size(T: float, dt: float, n: int) -> float:
     >>> batch_size(0.0, dt=0.1, n=50), batch_size(0.1, dt=0.1, n=50)
     (50.0, 1.0)
     """
-    n = check.positive_int("n", n, least=2)
+    n = check.size("n", n, least=2)
     dt = check.real("dt", dt, above=0.0)
     T = check.real("T", T, least=0.0)
     return n / (T / dt * (n - 1.0) + 1.0)
