@@ -4,7 +4,7 @@
 #   make test                                   everything that a clean machine can check
 #   make chapter NAME=alpha_sweep SCALE=paper DEVICE=cuda
 #   make serve                                  look at the book in a browser
-#   make fast | lint | format | cover | bench | lock | clean
+#   make fast | fuzz | lint | format | cover | bench | lock | clean
 
 SHELL := /bin/bash
 SCALE ?= laptop
@@ -23,7 +23,7 @@ TORCH = $(shell sed -n 's/^\(torch==[^ ]*\)$$/\1/p' requirements/constraints.txt
 RUN = $(BIN)/lazyrich book --scale '$(SCALE)' --device '$(DEVICE)' --seed '$(SEED)' \
 	--jobs '$(JOBS)'
 
-.PHONY: help install book test fast lint format chapter serve cover bench lock clean
+.PHONY: help install book test fast fuzz lint format chapter serve cover bench lock clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -58,6 +58,11 @@ test: install
 
 fast: install
 	$(BIN)/python -m pytest -n 2 -m "not (slow or book or browser or kill)"
+
+# Calls of the whole library with generated arguments; a sample is among the quick tests.
+CALLS ?= 4000
+fuzz: install
+	for seed in 0 1 2; do $(BIN)/python tests/generated_calls.py $(CALLS) $$seed || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .

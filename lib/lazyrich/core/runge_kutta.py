@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lazyrich.core import check
 
-_MOST_EVALUATIONS = 300_000
+_MOST_EVALUATIONS = 50_000
 """Evaluations of the velocity after which an integration is given up: far more than any
 flow of the order of its own time scales needs."""
 
@@ -23,7 +23,7 @@ _FIRST = 2
 
 
 class _TooMany(Exception):
-    """More evaluations than ``_MOST_EVALUATIONS``."""
+    """More evaluations than are allowed."""
 
 
 def accuracy(name: str, value: float) -> float:
@@ -62,6 +62,7 @@ def integrate(
     times: np.ndarray,
     rtol: float,
     size: float,
+    most: int = _MOST_EVALUATIONS,
 ) -> tuple[np.ndarray, int]:
     """States (len(times), len(start)) of dy/dt = velocity(t, y), y(0) = start.
 
@@ -70,6 +71,7 @@ def integrate(
         rtol: relative accuracy of a step, as from ``accuracy``.
         size: typical size of the state; rtol times it is the absolute accuracy, so that
             small starts are as accurate as large ones. 0 counts as 1.
+        most: evaluations after which it gives up.
 
     Returns:
         states, and how often ``velocity`` was evaluated.
@@ -88,7 +90,7 @@ def integrate(
     def counted(time: float, state: np.ndarray) -> np.ndarray:
         nonlocal count, reached
         count, reached = count + 1, max(reached, time)
-        if count > _MOST_EVALUATIONS:
+        if count > most:
             raise _TooMany
         moved = velocity(time, state)
         if count <= _FIRST and not np.all(np.isfinite(moved)):

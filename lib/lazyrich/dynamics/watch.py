@@ -83,8 +83,17 @@ class Watch:
         for name in ("max_steps", "checkpoint_every"):
             if getattr(self, name) is not None:
                 self._set(name, check.positive_int)
+        given = self.levels
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise TypeError(
+                f"levels must be a sequence of numbers, got {check.shown(given)}"
+            )
         levels = [check.real("levels", v, above=0.0, most=1.0) for v in self.levels]
         object.__setattr__(self, "levels", tuple(levels))
+        if self.progress is not None:
+            check.function("progress", self.progress)
+        if self.x_test is not None:
+            object.__setattr__(self, "x_test", check.constant("x_test", self.x_test))
         observe = {} if self.observe is None else self.observe
         if not isinstance(observe, Mapping) or not all(map(callable, observe.values())):
             raise TypeError(f"observe must map names to probes, got {observe!r:.60}")

@@ -130,7 +130,7 @@ def activation(name: str, sharpness: float | None = None) -> Activation:
     """
     check.one_of("activation", name, _BARE)
     if sharpness is not None:
-        sharpness = check.real("sharpness", sharpness, above=0.0)
+        sharpness = check.real("sharpness", sharpness, above=0.0, most=1e100)
     return _scaled(name, sharpness)
 
 

@@ -13,6 +13,9 @@ from lazyrich.core.runge_kutta import increasing_times, integrate
 from lazyrich.core.spectrum import modes
 from lazyrich.dynamics.smooth.gradient import Reduction, scale_of
 
+_MOST = 300_000
+"""Evaluations after which a flow is given up: one product of a kernel each."""
+
 
 @dataclass(frozen=True)
 class KernelFlow:
@@ -94,7 +97,9 @@ def kernel_flow(
         now = check.constant("kernel", history(time), shape=(points, points), like=y)
         return scale * (now[:, :n].numpy() @ (targets - f[:n]))
 
-    path, _ = integrate(velocity, begin.numpy(), times, rtol, float(y.abs().max()))
+    path, _ = integrate(
+        velocity, begin.numpy(), times, rtol, float(y.abs().max()), _MOST
+    )
     f = torch.from_numpy(path)
     asked = {"loss": "square", "reduction": reduction, "rate": rate}
     return KernelFlow(torch.from_numpy(times), f, y - f[:, :n], asked)

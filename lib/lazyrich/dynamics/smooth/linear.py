@@ -20,6 +20,9 @@ from lazyrich.core import check
 from lazyrich.core.runge_kutta import accuracy, increasing_times, integrate
 from lazyrich.core.spectrum import modes
 
+_MOST = 300_000
+"""Evaluations after which a flow is given up: matrices are cheap to multiply."""
+
 Force = Callable[[np.ndarray], np.ndarray]
 
 
@@ -192,7 +195,7 @@ def linear_flow(
 
     start = np.concatenate([w[name].numpy().ravel() for name in names])
     size = float(np.sqrt(np.mean(start**2)))
-    path, evaluations = integrate(velocity, start, times, rtol, size)
+    path, evaluations = integrate(velocity, start, times, rtol, size, _MOST)
     found = {
         name: torch.from_numpy(path[:, a:b].reshape(-1, *shape).copy())
         for name, a, b, shape in zip(names, starts, ends, shapes, strict=True)
