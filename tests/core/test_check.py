@@ -82,3 +82,97 @@ def test_global_seed_is_neither_read_nor_moved():
     torch.manual_seed(5)
     rng.generator("init", 0)
     assert torch.equal(torch.rand(2), before)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (np.ones(2), TypeError),
+        (torch.ones(2), TypeError),
+        (np.complex128(1 + 2j), TypeError),
+        (1j, TypeError),
+        (np.bool_(True), TypeError),
+        (10**400, ValueError),
+    ],
+)
+def test_real_names_what_is_no_single_real_number(bad, error):
+    with pytest.raises(error, match="^ridge must be"):
+        check.real("ridge", bad)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.ones(2, int), torch.tensor(3.0), torch.tensor(True), [1]]
+)
+def test_positive_int_names_what_is_no_integer(bad):
+    with pytest.raises(TypeError, match="^depth must be an integer"):
+        check.positive_int("depth", bad)
+
+
+def test_a_size_is_an_axis_that_torch_can_have():
+    assert check.size("n", 2**31 - 1) == 2**31 - 1
+    with pytest.raises(ValueError, match="n must be an integer of at most"):
+        check.size("n", 2**31)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda x: x.to_sparse(), TypeError, "dense"),
+        (lambda x: x.to("meta"), ValueError, "meta"),
+        (lambda x: x.to(torch.complex128), TypeError, "floating-point"),
+        (lambda x: x.to(torch.float8_e4m3fn), TypeError, "floating-point"),
+    ],
+)
+def test_tensors_without_plain_numbers_are_refused(change, error, words):
+    with pytest.raises(error, match=rf"x must .*{words}"):
+        check.tensor("x", change(torch.ones(2, 2)))
+
+
+def test_a_constant_has_no_graph_and_shares_its_numbers():
+    x = torch.ones(3, requires_grad=True)
+    found = check.constant("x", x)
+    assert not found.requires_grad
+    assert x.requires_grad
+    assert found.data_ptr() == x.data_ptr()
+
+
+def _gram(n=5, dtype=torch.float64):
+    a = torch.randn(n, n, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    return a @ a.mT
+
+
+def test_kernels_are_symmetric_up_to_rounding_only():
+    gram = _gram()
+    noise = torch.randn(5, 5, generator=torch.Generator().manual_seed(2)).double()
+    near = gram * (1 + 1e-9 * noise)
+    assert torch.equal(check.kernel("K", near), near)
+    for bad in (torch.triu(gram), gram + 1e-3 * noise):
+        with pytest.raises(ValueError, match="K must be symmetric"):
+            check.kernel("K", bad)
+
+
+@pytest.mark.parametrize("bad", [torch.ones(2, 3), torch.ones(0, 0), torch.ones(3)])
+def test_kernels_are_square_and_not_empty(bad):
+    with pytest.raises(ValueError, match="K must have"):
+        check.kernel("K", bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_eigenvalues_may_be_negative_by_rounding_only(dtype):
+    low = _gram(8, dtype)[:, :3] @ _gram(8, dtype)[:3]  # of rank 3, up to rounding
+    low = 0.5 * (low + low.mT)
+    low = low @ low
+    check.positive("K", torch.linalg.eigvalsh(low))
+    with pytest.raises(ValueError, match="K must be positive semi-definite"):
+        check.positive("K", torch.linalg.eigvalsh(low - 0.1 * torch.eye(8) * low.max()))
+
+
+@pytest.mark.parametrize("bad", [[0.5, 0.6], [1.5, -0.5], [0.0, 0.0], [1.0, 0.0, 0.0]])
+def test_probabilities_sum_to_one_and_are_not_negative(bad):
+    with pytest.raises(ValueError, match="mass must"):
+        check.probabilities("mass", torch.tensor(bad), 2, like=torch.ones(1))
+
+
+def test_results_out_of_range_name_their_arguments():
+    with pytest.raises(ValueError, match="x and y must be of moderate size"):
+        check.result("x and y", torch.tensor([1.0, math.inf]))

@@ -155,3 +155,26 @@ def test_bad_input_of_the_moments_is_named() -> None:
         kernels.relu_expansion(2)
     with pytest.raises(ValueError, match="'rf' here"):
         kernels.sphere_moments("nt", w, neuron).harmonic_error(1, w[:, 0])
+
+
+@pytest.mark.parametrize("d", [3, 1000, 3072, 30_000, 100_000, 10**8])
+def test_rules_know_the_moments_or_are_refused(d):
+    """E t^2 = 1/d and E t^4 = 3/(d (d + 2)) for one coordinate of the sphere."""
+    try:
+        t, weights = zonal.coordinate_rule(d)
+    except ValueError as error:
+        assert str(error).startswith("d must")  # noqa: PT017
+        assert d > 3072
+        return
+    assert abs(float(weights @ t**2) * d - 1) < 1e-10
+    assert abs(float(weights @ t**4) * d * (d + 2) / 3 - 1) < 1e-10
+
+
+@pytest.mark.parametrize("degree", [-1, 99, 1.5, "2"])
+def test_degrees_are_those_of_the_expansion(degree):
+    neuron = kernels.relu_expansion(4, degrees=6)
+    fit = kernels.sphere_moments("rf", np.eye(4), neuron)
+    with pytest.raises((TypeError, ValueError), match="degree must"):
+        fit.harmonic_error(degree, np.ones(4))
+    with pytest.raises((TypeError, ValueError), match="degree must"):
+        neuron.tail(degree)

@@ -14,6 +14,7 @@ from lazyrich.kernels import (
     kernel_distance,
     kernel_predict,
     ntk,
+    relu_ntk,
 )
 from lazyrich.networks import FullyConnected
 
@@ -145,3 +146,32 @@ def test_cholesky_refuses_what_it_cannot_do(problem):
         kernel_predict(singular, k_test, y, method="cholesky")
     with pytest.raises(ValueError, match="method"):
         kernel_predict(k, k_test, y, method="lu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("t", [1e2, 1e6, 1e12, 1e300, math.inf])
+def test_singular_kernels_never_leave_the_ball_of_the_targets(dtype, t):
+    """|F - y| <= |y| on the training points at every time, also in rounding."""
+    gen = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (30, 16), generator=gen).to(dtype)
+    x = torch.cat([x, x])  # every input twice: half of the eigenvalues are rounding
+    kernel = relu_ntk(x, depth=3, bias=0.1)[1]
+    y = torch.sign(torch.randn(60, generator=gen)).to(dtype)
+    f = kernel_predict(kernel, kernel, y, t=t)
+    assert float((f - y).norm()) <= 1.01 * float(y.norm())
+
+
+def test_indefinite_kernels_are_refused_unless_a_ridge_mends_them():
+    k = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)  # -1 and 3
+    y = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    with pytest.raises(ValueError, match="k_train must be positive semi-definite"):
+        kernel_predict(k, k, y, t=1.0)
+    found = kernel_predict(k, k, y, ridge=2.0)
+    want = k @ torch.linalg.solve(k + 2 * torch.eye(2), y)
+    torch.testing.assert_close(found, want)
+
+
+def test_entries_at_the_end_of_the_range_are_refused_by_name():
+    k = torch.diag(torch.tensor([1e308, 1.0], dtype=torch.float64)) * 1.7
+    with pytest.raises(ValueError, match="k_train"):
+        kernel_predict(k + 1e308, k, torch.ones(2, dtype=torch.float64))

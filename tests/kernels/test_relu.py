@@ -438,3 +438,29 @@ def test_threads_change_rounding_at_most(depth: int) -> None:
     for one, three in zip(*results, strict=True):
         # other tiles, other order of the sums in a scalar product
         assert float((one - three).abs().max()) < 1e-14 * float(one.abs().max())
+
+
+@pytest.mark.parametrize("factor", [1e-170, 1e-20, 1e20, 1e160])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normalised_kernels_do_not_know_the_scale_of_inputs(factor, dtype):
+    if dtype == torch.float32:
+        factor = math.copysign(abs(factor) ** 0.12, factor)  # within float32 itself
+    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(3)).to(dtype)
+    want = relu_ntk(x, depth=4, normalised=True)[1]
+    got = relu_ntk(x * factor, depth=4, normalised=True)[1]
+    torch.testing.assert_close(got, want, rtol=0, atol=20 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_the_rounding_of_the_exact_kernel(dtype):
+    x = torch.randint(0, 256, (5, 784), generator=torch.Generator().manual_seed(4))
+    exact = relu_ntk(x.to(dtype).double(), depth=4)
+    for got, want in zip(relu_ntk(x.to(dtype), depth=4), exact, strict=True):
+        torch.testing.assert_close(got, want.to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("factor", [1e-170, 1e160])
+def test_kernels_out_of_range_are_refused_by_name(factor):
+    x = factor * torch.ones(2, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="x must hold inputs whose squares"):
+        relu_ntk(x, depth=2)

@@ -86,3 +86,44 @@ def test_bad_measures_are_refused():
         Quantile.of_cells(a[:, 0].sort().values, torch.ones(4, dtype=F64))
     with pytest.raises(ValueError, match="mass"):
         Quantile.of_particles(a[:, :1], torch.tensor([1.0, -1.0, 1.0, 1.0], dtype=F64))
+
+
+@pytest.mark.parametrize(
+    "mass", [[0.9, 0.3, -0.2], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.5, 0.5]]
+)
+@pytest.mark.parametrize("D", [1, 2])
+def test_masses_are_probabilities(mass, D):
+    points = torch.randn(3, D, generator=torch.Generator().manual_seed(0)).double()
+    weights = torch.tensor(mass, dtype=torch.float64)
+    with pytest.raises(ValueError, match="^mass must"):
+        wasserstein(points, points, weights)
+    with pytest.raises(ValueError, match="^other_mass must"):
+        wasserstein(points, points, None, weights)
+
+
+@pytest.mark.parametrize("D", [1, 2])
+def test_single_precision_masses_that_sum_to_one_up_to_rounding_are_fine(D):
+    generator = torch.Generator().manual_seed(0)
+    p = torch.rand(300, generator=generator)
+    points = torch.randn(300, D, generator=generator)
+    shift = torch.zeros(D)
+    shift[0] = 3.0
+    assert wasserstein(points, points + shift, p / p.sum(), p / p.sum()) == (
+        pytest.approx(3.0, abs=1e-4)
+    )
+
+
+def test_unequal_numbers_on_the_line_go_by_quantiles():
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randn(700, 1, generator=generator, dtype=torch.float64)
+    b = 2 * torch.randn(500, 1, generator=generator, dtype=torch.float64)
+    found = wasserstein(a, b)
+    wide = [torch.cat([v, torch.zeros_like(v)], 1) for v in (a, b)]
+    assert found == pytest.approx(wasserstein(*wide), rel=1e-9)
+
+
+def test_a_solver_that_ends_too_early_is_an_error(monkeypatch):
+    monkeypatch.setattr("lazyrich.meanfield.transport._MOST_PIVOTS", 2)
+    a = torch.randn(40, 2, generator=torch.Generator().manual_seed(2)).double()
+    with pytest.raises(ValueError, match="fewer particles"):
+        wasserstein(a, a[:30])

@@ -96,7 +96,7 @@ def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndar
 
     Raises:
         TypeError, ValueError: a dimension that is no integer of at least 3 or for which
-            the law is too narrow for the rule (above 8,000 without breaks, see
+            the law is too narrow for the rule (above 4,200 without breaks, see
             ``_check_rule``), or breaks that are no finite numbers.
     """
     d = _dimension(d)
@@ -114,7 +114,8 @@ def coordinate_rule(d: int, breaks: ArrayLike = ()) -> tuple[np.ndarray, np.ndar
         [(b - a) / 2 * weight for a, b in zip(edges, edges[1:], strict=False)]
     )
     weights = weights * np.sin(angle) ** (d - 2)
-    nodes, weights = np.cos(angle), weights / weights.sum()
+    total = weights.sum()
+    nodes, weights = np.cos(angle), weights / (total if total > 0 else 1.0)
     _check_rule(d, nodes, weights)
     return nodes, weights
 
@@ -311,7 +312,13 @@ class SphereMoments:
                 f"at_neurons must hold {len(self.w)} values, got shape {values.shape}"
             )
         v = self.neuron.s[degree] / np.sqrt(self.neuron.multiplicity[degree]) * values
-        return float(1 - v @ self.inverse @ v)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = float(1 - v @ self.inverse @ v)
+        if not math.isfinite(error):
+            raise ValueError(
+                "at_neurons must be of moderate size: its square overflows"
+            )
+        return error
 
     def neuron_error(self, target: Zonal, degrees: int | None = None) -> float:
         """Share of E phi*^2 that is left of a neuron ``target``, on average over its

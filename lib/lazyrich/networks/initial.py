@@ -56,7 +56,7 @@ def normal_weights(
         seeds, batched = [seed], False
     else:
         first = check.positive_int("seed", seed, least=0)
-        count = check.positive_int("members", members)
+        count = check.size("members", members)
         seeds, batched = [first + k for k in range(count)], True
     seeds = [check.positive_int("seed", s, least=0) for s in seeds]
     w: dict[str, Tensor] = {}

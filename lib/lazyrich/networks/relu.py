@@ -76,7 +76,7 @@ class ReluNetwork(Chain):
         for width in self.widths:
             check.positive_int("widths", width)
         check.real("bias", self.bias, least=0.0)
-        if self.c != 1:
+        if not isinstance(self.c, int) or self.c != 1:
             raise ValueError(f"c must be 1: there is one output, got {self.c!r}")
 
     @cached_property

@@ -22,6 +22,7 @@ from torch import Tensor
 from lazyrich.core import check
 from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.hinge.impulse import (
+    LEAST_TOLERANCE,
     Kernel,
     chain_kernel,
     check_given,
@@ -30,7 +31,7 @@ from lazyrich.dynamics.hinge.impulse import (
 from lazyrich.dynamics.hinge.path import HingePath
 from lazyrich.dynamics.problem import Problem
 from lazyrich.dynamics.steps.momentum import momentum_flow
-from lazyrich.dynamics.steps.rule import StepRule
+from lazyrich.dynamics.steps.rule import Motion, StepRule
 from lazyrich.dynamics.trajectory import Trajectory, interleave
 from lazyrich.dynamics.watch import Checkpoint, Watch
 from lazyrich.dynamics.weights import Weights
@@ -91,6 +92,9 @@ def hinge_flow(
     """
     check.one_of("integrator", integrator, INTEGRATORS)
     watch = Watch.of("hinge_flow", watch, watched)
+    # looked at whichever integrator will be chosen
+    Motion(StepRule() if rule is None else rule, mu, None)
+    tolerance = check.real("tolerance", tolerance, least=LEAST_TOLERANCE, most=1.0)
     problem = Problem(net, w, x, y, alpha, "hinge")
     scales, members = problem.alpha, problem.ensemble
     w, x, y = problem.w, problem.x, problem.y

@@ -43,6 +43,8 @@ from lazyrich.dynamics.weights import Weights
 
 Kernel = Callable[[Any, Params, Tensor], Tensor]
 
+LEAST_TOLERANCE = 1e-10
+"""Below it the errors of steps are rounding."""
 _START_ACCURACY = 0.05
 """Relative accuracy of a step before the first kink, in units of the tolerance."""
 _AIM = 0.7
@@ -110,7 +112,7 @@ def impulse_flow(
     ('fitted', True)
     """
     watch = Watch.of("impulse_flow", watch, watched, max_steps=10_000)
-    tolerance = check.real("tolerance", tolerance, least=1e-10, most=1.0)
+    tolerance = check.real("tolerance", tolerance, least=LEAST_TOLERANCE, most=1.0)
     problem = Problem(net, w, x, y, alpha, "hinge")
     problem.need_one_output()
     w, x, y = problem.w, problem.x, problem.y
