@@ -66,7 +66,7 @@ def ntk(
     first = next(iter(w.values()))
     check.real("memory", memory, above=0.0)
     for name, points in (("x", x), ("x2", x2)):
-        if points is not None:
+        if points is not None or name == "x":
             check.tensor(name, points, like=first)
             if points.ndim < 1 or points.shape[0] == 0:
                 raise ValueError(

@@ -12,6 +12,9 @@ from lazyrich.core import check
 from lazyrich.core.runge_kutta import accuracy, increasing_times, integrate
 from lazyrich.dynamics.problem import checked_data, checked_loss
 
+_MOST = 20_000
+"""Gradients after which a flow is given up, such as one that chatters at the hinge."""
+
 Reduction = Literal["sum", "mean"]
 """Of the loss over examples."""
 
@@ -131,7 +134,7 @@ def gradient_flow(
 
     begin = torch.cat([value.reshape(-1) for value in w.values()]).numpy()
     size = float(np.sqrt(np.mean(begin**2)))
-    states, _ = integrate(velocity, begin, times, rtol, size)
+    states, _ = integrate(velocity, begin, times, rtol, size, _MOST)
     path = unpack(torch.from_numpy(states))
     with torch.no_grad():
         outputs = torch.stack(
