@@ -83,3 +83,20 @@ def test_without_a_log_nothing_is_written(
     assert not presence.is_file(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
     assert presence.read_log(tmp_path / "log") == presence.Asked()
+
+
+def test_a_hidden_set_is_absent_and_that_is_asked_again(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.load("digits", 10, 10).source
+    seen = presence.read_log(log).answers
+    assert seen["hidden digits"] is False
+    monkeypatch.setenv(presence.HIDDEN, "fashion_mnist, digits")
+    assert presence.changed(seen) == ["hidden digits"]
+    assert presence.is_hidden("fashion_mnist")
+    assert not presence.is_hidden("mnist")
+    with pytest.raises(data.MissingData, match="digits is not on this machine"):
+        data.load("digits", 10, 10)
+    with pytest.raises(data.MissingData):
+        data.load("digits", 10, 10, source="sklearn")
+    assert "not here" in data.sources()["digits"]

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from lazyrich.core import check
+from lazyrich.core import check, extras
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,10 @@ def wasserstein(
     if mass is None and other_mass is None and len(theta) == len(other):
         matched = other[matching(theta, other)]
         return float((theta - matched).square().sum(-1).mean().sqrt())
-    try:
-        import ot
-    except ImportError:
-        raise ImportError(
-            "transport between measures of different weights needs the package POT: "
-            "pip install 'lazyrich[transport]'"
-        ) from None
+    what = "transport between measures of different weights"
+    extras.require("ot", f"{what} (POT)", "transport")
+    import ot
+
     costs = cdist(theta.numpy(), other.numpy(), "sqeuclidean")
     weight = _weights("mass", mass, theta)
     other_weight = _weights("other_mass", other_mass, other)
