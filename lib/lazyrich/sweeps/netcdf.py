@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import xarray as xr
-from h5py import h5i, h5o
+from h5py import h5i, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 LARGE = 4096
 """Arrays of at least so many bytes are compressed and carry Fletcher-32 checksums."""
