@@ -1,9 +1,12 @@
 """The ways in: locked dependencies, conda, workflows, the command, the documents."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -222,3 +225,92 @@ def test_the_library_alone_gives_its_subpackages_and_loads_nothing_else() -> Non
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def quiet(*command: str, cwd: Path, **variables: str) -> str:
+    """Run a command that must succeed, away from this checkout; its output."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | variables
+    run = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def tracked() -> list[str]:
+    """Files of the checkout that version control has or would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = quiet(*command, cwd=ROOT).splitlines()
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked source distribution of a clean copy."""
+    clean = tmp_path_factory.mktemp("clean")
+    for name in tracked():
+        (clean / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, clean / name)
+    build = "from setuptools import build_meta as b; print(b.build_sdist('dist'))"
+    archive = quiet(sys.executable, "-c", build, cwd=clean).splitlines()[-1]
+    place = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(clean / "dist" / archive) as content:
+        content.extractall(place, filter="data")
+    (folder,) = place.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(distribution: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as installed inside the repository of a user."""
+    repository = tmp_path_factory.mktemp("analysis")
+    (repository / "pyproject.toml").write_text('[project]\nname = "analysis"\n')
+    target = repository / "packages"
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    install = [sys.executable, "-m", "pip", "install", *offline]
+    quiet(*install, "--target", str(target), str(distribution), cwd=repository)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    quiet("git", "init", "-q", cwd=repository)
+    quiet("git", "add", "pyproject.toml", cwd=repository)
+    quiet(*git, "commit", "-qm", "theirs", cwd=repository)
+    return target
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_tests_and_book(distribution: Path) -> None:
+    for name in tracked():
+        if not name.startswith(".git/"):
+            assert (distribution / name).is_file(), f"{name} is left out"
+
+
+@pytest.mark.slow
+def test_an_installed_package_shows_what_the_book_says(
+    installed: Path, tmp_path: Path
+) -> None:
+    def told(library: Path) -> list[dict]:
+        run = "from lazyrich import cli; cli.main(['claims', '--json'])"
+        place = {"PYTHONPATH": str(library), "LAZYRICH_RECORDS": str(tmp_path / "none")}
+        return json.loads(quiet(sys.executable, "-c", run, cwd=installed, **place))
+
+    theirs, ours = told(installed), told(ROOT / "lib")
+    assert theirs == ours
+    assert sum(row["verdict"] == "reproduced" for row in theirs) > 100
+    assert (installed / "lazyrich" / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_results_do_not_carry_the_commit_of_a_user(installed: Path) -> None:
+    ask = (
+        "import lazyrich; from lazyrich.core import provenance, project\n"
+        "from lazyrich.claims import record\n"
+        "print(lazyrich.__file__, provenance.git_commit(), project.is_checkout())\n"
+        "try: record.keep()\n"
+        "except OSError as error: print(error)"
+    )
+    command = [sys.executable, "-c", ask]
+    place, commit, checkout, *error = quiet(
+        *command, cwd=installed.parent, PYTHONPATH=str(installed)
+    ).split()
+    assert Path(place).is_relative_to(installed)
+    assert (commit, checkout) == ("None", "False")
+    assert " ".join(error).startswith("measurements are kept in a checkout")

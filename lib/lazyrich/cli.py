@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lazyrich import commands
+from lazyrich.core.extras import MissingExtra
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,15 +27,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit status (0 on success).
 
-    A ``ValueError``, ``TypeError`` or ``OSError`` of the library is shown as one line on
-    standard error with status 2, because it describes the user's input, not a bug of ours.
+    A ``ValueError``, ``TypeError``, ``OSError`` or missing extra is shown as one line on
+    standard error with status 2, because it describes the user's input or machine, not a
+    bug of ours.
     """
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         return 0
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, MissingExtra) as error:
         print(f"lazyrich: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

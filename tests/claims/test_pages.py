@@ -1,6 +1,8 @@
 """The scoreboard: well formed, light, without foreign parts, with links that fit."""
 
+import dataclasses
 import re
+import timeit
 from collections import Counter
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -13,6 +15,7 @@ from lazyrich.claims import (
     Measurement,
     Records,
     Verdict,
+    errata,
     ledger,
     markup,
     pages,
@@ -157,3 +160,79 @@ def test_the_pages_of_the_book_type_no_numbers(name: str) -> None:
     prose = re.sub(r"^---.*?^---|^```.*?^```", "", text, flags=re.S | re.M)
     assert not re.search(r"\d", prose)
     assert "```{code-cell}" not in text, "the page is rendered, it executes nothing"
+
+
+EVIL = "<script>alert(1)</script>"
+
+
+def poison(thing: object) -> object:
+    """A copy of a dataclass whose every free text holds a script."""
+    texts = {
+        field.name: f"{EVIL}{value}"
+        for field in dataclasses.fields(thing)  # pyright: ignore[reportArgumentType]
+        if isinstance(value := getattr(thing, field.name), str) and field.init
+    }
+    keep = {"paper", "form", "what", "status", "scale", "chapter_of"}
+    return dataclasses.replace(  # pyright: ignore[reportArgumentType]
+        thing,  # pyright: ignore[reportArgumentType]
+        **{name: text for name, text in texts.items() if name not in keep},
+    )
+
+
+def test_no_text_of_the_ledger_becomes_markup(measured: Records) -> None:
+    rows = []
+    for row in scoreboard(records=measured):
+        check = row.check and poison(
+            dataclasses.replace(
+                row.check,
+                deviates={"laptop": EVIL},
+                needs={scale: poison(need) for scale, need in row.check.needs.items()},
+                proof=row.check.proof and poison(row.check.proof),
+                criteria={
+                    scale: {n: poison(c) for n, c in criteria.items()}
+                    for scale, criteria in row.check.criteria.items()
+                },
+            )
+        )
+        why = {"laptop": EVIL}
+        rows.append(
+            dataclasses.replace(row, claim=poison(row.claim), check=check, left_out=why)
+        )
+    content = pages.scoreboard_page(rows).content
+    assert content.count("<script") == 1  # our own
+    assert "&lt;script&gt;" in content
+    entries = [poison(entry) for entry in errata()]
+    shown = pages.errata_page(entries, scoreboard(records=measured)).content
+    assert "<script" not in shown
+    assert shown.count("&lt;script&gt;") > len(entries)
+
+
+def test_links_lead_to_what_this_build_shows(overlay: Mapping[str, Check]) -> None:
+    values = {"slope": -1.75, "ordered": True}
+    kept = Measurement(ID, "alpha_sweep", "laptop", values, {}, {}, fresh=False)
+    found = Records({("laptop", ID): kept}, {}, {("laptop", ID): "no clothes here"})
+    rows = scoreboard(records=found, overlay=overlay)
+    board = pages.scoreboard_page(rows).content
+    assert f"alpha_sweep.html#claim-{ID}" not in board
+    assert 'href="alpha_sweep.html"' in board
+    assert "(laptop scale, kept record)" in board
+    assert "no clothes here" in board
+    assert "1 of 1 verdicts rest on kept records" in pages.summary(rows).content
+    # A page may show what this machine keeps from an older run, and then it is a target.
+    there = pages.scoreboard_page(rows, shown={ID}).content
+    assert f"alpha_sweep.html#claim-{ID}" in there
+    fresh = dataclasses.replace(kept, fresh=True)
+    rows = scoreboard(records=Records({("laptop", ID): fresh}, {}), overlay=overlay)
+    assert f"#claim-{ID}" not in pages.scoreboard_page(rows, shown=()).content
+    assert "kept" not in pages.summary(rows).content
+
+
+@pytest.mark.parametrize("mark", ["$", "`", "<", "$`", "[x](", "<a href='", "&"])
+def test_the_time_for_markup_is_linear(mark: str) -> None:
+    def seconds(count: int) -> float:
+        text = f"{mark}word " * count
+        return min(timeit.repeat(lambda: markup.maths(text), number=1, repeat=5))
+
+    # Twice as much takes twice as long; three times leaves room for a busy machine.
+    small, large = seconds(20_000), seconds(80_000)
+    assert large < 3 * 4 * small

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lazyrich.claims import Measurement, record
+from lazyrich.core import sealed
 from lazyrich.core.rng import numpy_generator
 
 ID = "geiger-eq9-kernel-exponent-L5"
@@ -73,7 +74,7 @@ def test_keep_copies_whole_files_or_nothing(tmp_path: Path) -> None:
 
 
 def spoil(content: dict, what: str) -> bytes:
-    text = json.dumps(content).encode()
+    text = sealed.dumps(content).encode()
     if what == "truncated":
         return text[: len(text) // 2]
     if what == "foreign":
@@ -84,15 +85,17 @@ def spoil(content: dict, what: str) -> bytes:
         content["format"] = 99
     if what == "chapter":
         content["chapter"] = "another"
-    if what == "nan":
-        content["claims"][ID]["values"]["slope"] = float("nan")
+    if what == "unsealed":
+        return json.dumps(content).encode()
+    if what == "nothing left out":
+        content["left_out"] = None
     if what == "text":
         content["claims"][ID]["values"]["slope"] = "-1.7"
     if what == "spread":
         content["claims"][ID]["spread"] = {"other": 1.0}
     if what == "provenance":
         content["provenance"] = None
-    return json.dumps(content).encode()
+    return sealed.dumps(content).encode()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,8 @@ def spoil(content: dict, what: str) -> bytes:
         "list",
         "format",
         "chapter",
-        "nan",
+        "unsealed",
+        "nothing left out",
         "text",
         "spread",
         "provenance",
@@ -111,9 +115,50 @@ def spoil(content: dict, what: str) -> bytes:
 )
 def test_what_is_no_record_is_refused_and_named(folder: Path, what: str) -> None:
     path = write(folder)
-    path.write_bytes(spoil(json.loads(path.read_bytes()), what))
+    path.write_bytes(spoil(sealed.loads(path.read_bytes()), what))
     with pytest.raises(ValueError, match=r"alpha_sweep\.json is no record file"):
         record.load(folder, folder / "none")
+
+
+def test_no_flipped_bit_is_silent(folder: Path) -> None:
+    path = write(folder, slope=1 / 3, ordered=True)
+    good = path.read_bytes()
+    for place in range(len(good)):
+        for bit in range(8):
+            bad = bytearray(good)
+            bad[place] ^= 1 << bit
+            path.write_bytes(bad)
+            with pytest.raises(
+                ValueError, match=r"alpha_sweep\.json is no record file"
+            ):
+                record.read(path)
+    path.write_bytes(good)
+    assert record.read(path)[ID].values["slope"] == 1 / 3
+
+
+def test_line_ends_of_windows_are_no_damage(folder: Path) -> None:
+    path = write(folder, slope=1 / 3)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert record.read(path)[ID].values["slope"] == 1 / 3
+
+
+def test_the_kept_records_are_sealed_and_lie_in_the_package() -> None:
+    paths = sorted(record.kept_folder().glob("*/*.json"))
+    assert len(paths) >= 31
+    for path in paths:
+        assert sealed.dumps(sealed.loads(path.read_bytes())) == path.read_text()
+
+
+def test_a_run_that_left_claims_out_replaces_no_kept_record(tmp_path: Path) -> None:
+    fresh, kept = tmp_path / "fresh", tmp_path / "kept"
+    write(kept, slope=1.0)
+    record.write(fresh, "alpha_sweep", "laptop", {}, {}, {ID: "no data"})
+    assert record.keep(fresh, kept) == []
+    found = record.load(fresh, kept)
+    counted = found.get("laptop", ID)
+    assert counted is not None
+    assert (counted.values["slope"], counted.fresh) == (1.0, False)
+    assert found.left_out == {("laptop", ID): "no data"}
 
 
 def test_infinite_numbers_are_never_written(folder: Path) -> None:
@@ -142,6 +187,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from lazyrich.claims import Measurement, record
+from lazyrich.core import sealed
 values = {f"x{i}": float(i) for i in range(2000)}
 round = 0.0
 print("ready", flush=True)

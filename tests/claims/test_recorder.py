@@ -1,5 +1,6 @@
 """What a chapter records: checked, judged and written on the spot."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -9,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from lazyrich.claims import Check, Measured, Recorder, chapter, glue, record
+from lazyrich.claims import (
+    Check,
+    Measured,
+    Recorder,
+    chapter,
+    glue,
+    ledger,
+    problems,
+    record,
+    table,
+)
 
 ID = "geiger-eq9-kernel-exponent-L5"
 
@@ -230,3 +241,34 @@ def test_a_chapter_begins_on_one_thread() -> None:
         assert (begun.chapter, begun.scale) == ("flow", "laptop")
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_a_run_cannot_measure_is_written_down(
+    rec: Recorder, folder: Path, overlay: Mapping[str, Check]
+) -> None:
+    other = "geiger-sec5-kernel-exponent-lazy"
+    line = rec.leave_out(other, "no <data> here")
+    assert "not measured in this run: no &lt;data&gt; here" in line._repr_html_()
+    rec.record(ID, slope=-1.7, ordered=True)
+    found = record.load(folder, folder / "none")
+    assert found.left_out == {("laptop", other): "no <data> here"}
+    mine = {i: c for i, c in overlay.items() if c.chapter == "alpha_sweep"}
+    assert problems(records=found, overlay=mine) == []
+    silent = record.Records(found.measurements, found.runs)
+    assert len(problems(records=silent, overlay=mine)) == 1
+    with pytest.raises(ValueError, match="has been recorded"):
+        rec.leave_out(ID, "no data")
+    with pytest.raises(ValueError, match="because must say why"):
+        rec.leave_out(other, "")
+    rec.record(other, slope_h=-0.95)
+    assert record.load(folder, folder / "none").left_out == {}
+
+
+def test_the_place_of_a_claim_is_escaped_in_its_table(
+    rec: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = dataclasses.replace(ledger()[ID], where="<script>alert(1)</script>")
+    monkeypatch.setattr(table, "ledger", lambda: {ID: evil})
+    shown = rec.record(ID, slope=-1.7, ordered=True)._repr_html_()
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown

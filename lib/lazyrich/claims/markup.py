@@ -68,6 +68,13 @@ def badge(verdict: Verdict) -> str:
     return f'<span class="verdict verdict-{verdict}">{verdict}</span>'
 
 
+def left_out(claim_id: str, because: str) -> Html:
+    """A line that says that a claim is not measured in this run, and why."""
+    told = f"not measured in this run: {because}"
+    text = f"<p><code>{html.escape(claim_id)}</code> is {html.escape(told)}.</p>"
+    return Html(text, f"{claim_id} is {told}.")
+
+
 def number(value: Value, spread: float | None = None) -> str:
     """A measured value as text, rounded to what its spread resolves."""
     if isinstance(value, bool):

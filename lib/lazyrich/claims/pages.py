@@ -2,7 +2,7 @@
 
 import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lazyrich.claims import markup, reference
 from lazyrich.claims.check import Check
@@ -10,6 +10,9 @@ from lazyrich.claims.claim import PAPERS
 from lazyrich.claims.erratum import Erratum, errata
 from lazyrich.claims.markup import Html
 from lazyrich.claims.verdict import MEANING, Row, Verdict, scoreboard
+
+# Ids of the claims that the pages of a build show, where that is known.
+Shown = Collection[str] | None
 
 _STYLE = """<style>
 .scoreboard ul{list-style:none;padding:0}
@@ -65,10 +68,23 @@ def _name(chapter: str) -> str:
     return html.escape(chapter.replace("_", " "))
 
 
-def _link(row: Row, check: Check) -> str:
-    """A link to the measurement, to its chapter as long as there is none."""
-    anchor = f"#{check.anchor}" if row.measurement else ""
-    return f'<a href="{check.chapter}.html{anchor}">{_name(check.chapter)}</a>'
+def _link(row: Row, check: Check, shown: Shown = None) -> str:
+    """A link to the measurement, to its chapter as long as its page has none."""
+    there = row.measurement is not None and row.measurement.fresh
+    if shown is not None:
+        there = row.claim.id in shown
+    if row.measurement is not None and check.anchor != f"claim-{row.claim.id}":
+        there = True  # a place in the text of the page, not a row of a table
+    anchor = f"#{html.escape(check.anchor)}" if there else ""
+    where = f"{html.escape(check.chapter)}.html{anchor}"
+    return f'<a href="{where}">{_name(check.chapter)}</a>'
+
+
+def _origin(row: Row) -> str:
+    """At which scale the measurement that counts was made, and if it is a kept one."""
+    found = row.measurement
+    kept = found is not None and not found.fresh
+    return f"{row.scale} scale" + (", kept record" if kept else "")
 
 
 def summary(rows: Sequence[Row]) -> Html:
@@ -86,11 +102,23 @@ def summary(rows: Sequence[Row]) -> Html:
         for verdict in Verdict
     )
     table = markup.table(head, body)
-    return Html(f"{markup.STYLE}{table}<ul>{meanings}</ul>")
+    return Html(f"{markup.STYLE}{table}{_kept(rows)}<ul>{meanings}</ul>")
+
+
+def _kept(rows: Sequence[Row]) -> str:
+    """How many verdicts rest on kept records, as a paragraph; nothing if none does."""
+    found = [row.measurement for row in rows if row.measurement is not None]
+    kept = sum(not measurement.fresh for measurement in found)
+    if not kept:
+        return ""
+    return (
+        f"<p>{kept} of {len(found)} verdicts rest on kept records, which this build did "
+        "not measure again; their entries say so.</p>"
+    )
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
-    """What stands in the fold of one claim: term and description, as HTML."""
+    """What stands in the fold of one claim: term, as text, and description, as HTML."""
     source = "paper" if row.claim.quoted else "ledger"
     facts = [(source, markup.maths(row.claim.value, lazy=True))]
     check = row.check
@@ -101,7 +129,12 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         told = [f"{row.by_scale[scale]}: {markup.measured(found, criteria)}"]
         kept = (found.provenance.get(key) for key in ("device", "data", "date"))
         told += [str(value) for value in kept if value]
+        told += [] if found.fresh else ["a kept record, not measured in this build"]
         facts.append((f"measured at {scale} scale", html.escape("; ".join(told))))
+    for scale, why in row.left_out.items():
+        facts.append(
+            (f"not measured in this build at {scale} scale", markup.maths(why))
+        )
     for name, criterion in check.at(row.scale or "laptop").items():
         asked = f"{criterion.expected} {criterion.tolerance}".strip()
         why = markup.maths(criterion.because, lazy=True)
@@ -120,37 +153,46 @@ def _facts(row: Row) -> list[tuple[str, str]]:
             for entry in errata()
             if row.claim.id in entry.claims and entry.held_back
         ]
-        where = f'see the <a href="errata.html#{row.claim.id}">errata page</a>'
+        place = html.escape(row.claim.id)
+        where = f'see the <a href="errata.html#{place}">errata page</a>'
         if held:
             where = f"not published: {html.escape(held[0])}"
         facts.append(("erratum", where))
-    where = reference.address(check.function)
-    told = f'<a href="{where}"><code>{check.function}</code></a>'
+    where = html.escape(reference.address(check.function))
+    told = f'<a href="{where}"><code>{html.escape(check.function)}</code></a>'
     facts.append(("measured by", told))
     return facts
 
 
-def _item(row: Row) -> str:
+def _item(row: Row, shown: Shown) -> str:
     claim, check = row.claim, row.check
+    mark, paper, kind = (html.escape(s) for s in (claim.id, claim.paper, claim.kind))
     line = []
     if check is not None:
-        line.append(_link(row, check))
+        line.append(_link(row, check, shown))
     if check is not None and row.measurement is not None and row.scale is not None:
-        shown = markup.measured(row.measurement, check.at(row.scale))
-        line.append(f"<span>{html.escape(shown)} ({row.scale} scale)</span>")
-    facts = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in _facts(row))
+        told = markup.measured(row.measurement, check.at(row.scale))
+        line.append(f"<span>{html.escape(told)} ({_origin(row)})</span>")
+    facts = "".join(
+        f"<dt>{html.escape(term)}</dt><dd>{text}</dd>" for term, text in _facts(row)
+    )
     return (
-        f'<li id="row-{claim.id}" data-paper="{claim.paper}" '
+        f'<li id="row-{mark}" data-paper="{paper}" '
         f'data-verdict="{row.verdict}">{markup.badge(row.verdict)}<div>'
-        f"{' '.join(line)}<details><summary><code>{claim.id}</code> "
-        f"{html.escape(claim.where)}, {claim.kind}</summary>"
+        f"{' '.join(line)}<details><summary><code>{mark}</code> "
+        f"{html.escape(claim.where)}, {kind}</summary>"
         f"<p>{markup.maths(claim.statement, lazy=True)}</p><dl>{facts}</dl>"
         f"</details></div></li>"
     )
 
 
-def scoreboard_page(rows: Sequence[Row] | None = None) -> Html:
+def scoreboard_page(rows: Sequence[Row] | None = None, shown: Shown = None) -> Html:
     """Every claim with its verdict, to be filtered by paper, verdict and word.
+
+    Args:
+        rows: the scoreboard; by default that of the records on disk.
+        shown: ids of the claims that have their place on a page of this build; by
+            default those that were measured afresh.
 
     Raises:
         ValueError: ledger, checks or a record file are malformed.
@@ -171,7 +213,7 @@ def scoreboard_page(rows: Sequence[Row] | None = None) -> Html:
     )
     sections = []
     for key, paper in PAPERS.items():
-        items = "".join(_item(row) for row in rows if row.claim.paper == key)
+        items = "".join(_item(row, shown) for row in rows if row.claim.paper == key)
         title = f"{paper.authors}: {paper.title} ({paper.version})"
         sections.append(
             f"<section><p><strong>{html.escape(title)}</strong></p>"
@@ -204,28 +246,28 @@ def _proved(entry: Erratum, rows: Mapping[str, Row]) -> list[Row]:
     return [row for row in found if row.verdict is Verdict.ERRATUM]
 
 
-def _status(entry: Erratum, rows: Mapping[str, Row]) -> str:
+def _status(entry: Erratum, rows: Mapping[str, Row], shown: Shown) -> str:
     """What this book has done about an erratum so far, from the records."""
     lines = []
     for row in (rows[claim_id] for claim_id in entry.claims):
         check, found = row.check, row.measurement
         if check is None or check.proof is None:
             continue
-        where = _link(row, check)
+        where = _link(row, check, shown)
         if found is None or row.scale is None:
             lines.append(f"A check stands in chapter {where}; it has not been run yet.")
             continue
-        shown = html.escape(markup.measured(found, check.at(row.scale)))
+        told = html.escape(markup.measured(found, check.at(row.scale)))
         if row.verdict is Verdict.ERRATUM:
             proof = f"{check.proof.derivation} {check.proof.evidence}"
             lines.append(
-                f"Checked in chapter {where} ({row.scale} scale): {shown}. "
+                f"Checked in chapter {where} ({_origin(row)}): {told}. "
                 f"{markup.maths(proof)}"
             )
         else:
             lines.append(
                 f"In question: the measurement of chapter {where} does not bear out "
-                f"the corrected statement: {shown}."
+                f"the corrected statement ({_origin(row)}): {told}."
             )
     if not lines:
         lines.append(
@@ -236,28 +278,38 @@ def _status(entry: Erratum, rows: Mapping[str, Row]) -> str:
 
 
 def errata_page(
-    entries: Sequence[Erratum] | None = None, rows: Sequence[Row] | None = None
+    entries: Sequence[Erratum] | None = None,
+    rows: Sequence[Row] | None = None,
+    shown: Shown = None,
 ) -> Html:
     """Printed and corrected statements side by side, with evidence and status.
+
+    Args:
+        entries: the errata; by default those of the package.
+        rows: the scoreboard; by default that of the records on disk.
+        shown: as for ``scoreboard_page``.
 
     Raises:
         ValueError: errata, ledger, checks or a record file are malformed.
     """
     by_id = {r.claim.id: r for r in (scoreboard() if rows is None else rows)}
-    shown = published(entries, by_id)
+    chosen = published(entries, by_id)
     parts = [markup.STYLE, _STYLE, '<div class="errata">']
-    for entry in shown:
+    for entry in chosen:
         paper = PAPERS[entry.paper]
-        anchors = "".join(f'<span id="{claim_id}"></span>' for claim_id in entry.claims)
+        anchors = "".join(
+            f'<span id="{html.escape(claim_id)}"></span>' for claim_id in entry.claims
+        )
         facts = [
             ("What it touches", markup.maths(entry.scope)),
             ("Reading under which the paper is right", markup.maths(entry.reading)),
             ("Evidence", markup.maths(entry.evidence)),
-            ("In this book", _status(entry, by_id)),
+            ("In this book", _status(entry, by_id, shown)),
         ]
         told = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts)
         parts.append(
-            f'<article id="{entry.id}">{anchors}<h2>{markup.maths(entry.title)}</h2>'
+            f'<article id="{html.escape(entry.id)}">{anchors}'
+            f"<h2>{markup.maths(entry.title)}</h2>"
             f"<p>{html.escape(paper.authors)}, <em>{html.escape(paper.title)}</em>, "
             f"{html.escape(entry.where)}. {html.escape(entry.version)}</p>"
             f'<div class="versus"><div><strong>Printed</strong><br>'

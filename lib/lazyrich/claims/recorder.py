@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lazyrich.claims import record
+from lazyrich.claims import markup, record
 from lazyrich.claims.check import SCALES, Check, checks
 from lazyrich.claims.claim import ledger
 from lazyrich.claims.criterion import Value
+from lazyrich.claims.markup import Html
 from lazyrich.claims.record import Measurement
 from lazyrich.claims.table import VerdictTable
 from lazyrich.claims.verdict import Verdict, judge
@@ -136,6 +137,7 @@ class Recorder:
             "versions": provenance.versions(),
         }
         self._measurements: dict[str, Measurement] = {}
+        self._left_out: dict[str, str] = {}
         self._anchored: set[str] = set()
         self.based_on(data, device=device)
 
@@ -214,15 +216,47 @@ class Recorder:
                 spreads[name] = float(_value(claim_id, of, error, False))
                 if spreads[name] < 0:
                     raise ValueError(f"{claim_id}: {of} must be >= 0, got {error}")
-        self._provenance["date"] = datetime.now(UTC).isoformat(timespec="seconds")
         measurement = Measurement(
             claim_id, self.chapter, self.scale, values, spreads, self._provenance
         )
         self._measurements[claim_id] = measurement
-        record.write(
-            self._folder, self.chapter, self.scale, self._provenance, self._measurements
-        )
+        self._left_out.pop(claim_id, None)
+        self._write()
         return VerdictTable([measurement], self._overlay, self._anchored)
+
+    def leave_out(self, claim_id: str, because: str) -> Html:
+        """Write down that a claim is not measured in this run; returns a line that says so.
+
+        Pages then show the kept measurement as what it is, if there is one.
+
+        Args:
+            claim_id: id in the ledger; its check must name this chapter.
+            because: what is missing on this machine, a sentence without a full stop.
+
+        Raises:
+            ValueError: unknown id, another chapter's claim, no reason, or the claim has
+                been recorded.
+            OSError: the record cannot be written.
+        """
+        self._check(claim_id)
+        if not isinstance(because, str) or not because:
+            raise ValueError(f"{claim_id}: because must say why, got {because!r}")
+        if claim_id in self._measurements:
+            raise ValueError(f"claim_id: {claim_id!r} has been recorded")
+        self._left_out[claim_id] = because
+        self._write()
+        return markup.left_out(claim_id, because)
+
+    def _write(self) -> None:
+        self._provenance["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+        record.write(
+            self._folder,
+            self.chapter,
+            self.scale,
+            self._provenance,
+            self._measurements,
+            self._left_out,
+        )
 
     def table(self) -> VerdictTable:
         """The verdicts on everything recorded so far, as one table."""

@@ -5,6 +5,7 @@ notebook carries the measurements under a mime type of our own, and ``from_facts
 the table from them again, so that a new reason or another style needs no new run.
 """
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,8 @@ class VerdictTable:
         self, one: Measurement, anchor: dict[str, str]
     ) -> list[tuple[dict[str, str], list[str]]]:
         verdict = self._verdict(one)
-        where = f"<code>{one.claim_id}</code><br>{ledger()[one.claim_id].where}"
+        place = html.escape(ledger()[one.claim_id].where)
+        where = f"<code>{html.escape(one.claim_id)}</code><br>{place}"
         rows: list[tuple[dict[str, str], list[str]]] = []
         for name, criterion in self._criteria(one).items():
             first = not rows

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -99,7 +99,8 @@ class Row:
     """One line of the scoreboard: a claim, what was measured and what follows.
 
     ``verdict`` is the one at ``scale``: that of the paper scale where it was measured,
-    else that of the laptop scale. ``by_scale`` has both.
+    else that of the laptop scale. ``by_scale`` has both. ``left_out`` says, by scale, why
+    the last run could not measure it.
     """
 
     claim: Claim
@@ -108,6 +109,7 @@ class Row:
     scale: str | None
     by_scale: Mapping[str, Verdict | None]
     measurements: Mapping[str, Measurement]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measurement(self) -> Measurement | None:
@@ -168,7 +170,12 @@ def _row(claim: Claim, check: Check | None, records: Records) -> Row:
     order += [s for s in reversed(SCALES) if s in check.needs]
     scale = (order or ["laptop"])[0]
     verdict = verdicts[scale] or Verdict.PENDING
-    return Row(claim, check, verdict, scale, verdicts, measured)
+    left_out = {
+        s: records.left_out[s, claim.id]
+        for s in SCALES
+        if (s, claim.id) in records.left_out
+    }
+    return Row(claim, check, verdict, scale, verdicts, measured, left_out)
 
 
 def scoreboard(
@@ -254,8 +261,9 @@ def problems(
                 )
             run = records.runs.get((scale, check.chapter))
             measured = row.measurements.get(scale)
-            left_out = measured is not None and run is True and not measured.fresh
-            if left_out or (verdict is Verdict.PENDING and run is not None):
+            skipped = measured is not None and run is True and not measured.fresh
+            silent = skipped or (verdict is Verdict.PENDING and run is not None)
+            if silent and scale not in row.left_out:
                 found.append(
                     f"{claim_id}: chapter {check.chapter} ran at {scale} scale without "
                     "recording it"

@@ -27,7 +27,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="copy the fresh measurements to results/records, to be tracked",
+        help="copy the fresh measurements into the package, to be tracked",
     )
     parser.set_defaults(run=run)
 
@@ -87,7 +87,8 @@ def _print(rows: "list[Row]") -> None:
         shown = ""
         if row.check and row.scale and row.measurement:
             told = markup.measured(row.measurement, row.check.at(row.scale))
-            shown = f"  {row.check.chapter} ({row.scale}): {told}"
+            kept = "" if row.measurement.fresh else ", kept"
+            shown = f"  {row.check.chapter} ({row.scale}{kept}): {told}"
         print(f"{row.claim.id:<{width}}  {row.verdict:<11}{shown}")
     counts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LOG = "LAZYRICH_ASKED"
+HIDDEN = "LAZYRICH_HIDE_DATA"
 DATA = "LAZYRICH_DATA"
 _HOME = "data:"
 
@@ -22,7 +23,8 @@ _HOME = "data:"
 class Asked:
     """What a computation asked, and what it read.
 
-    ``answers`` has the size of a file, or whether a package is here, by question;
+    ``answers`` has the size of a file, or whether a package is here or a set is hidden, by
+    question;
     ``used`` the data sets with their sources.
     """
 
@@ -50,6 +52,14 @@ def is_file(path: Path) -> bool:
 def is_package(name: str) -> bool:
     """Whether the package is installed."""
     return bool(_ask(f"package {name}"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether ``LAZYRICH_HIDE_DATA``, a list with commas, names the data set.
+
+    Such a set counts as absent. So one machine can try what happens without it.
+    """
+    return bool(_ask(f"hidden {name}"))
 
 
 def used(what: str) -> None:
@@ -84,6 +94,9 @@ def _answer(question: str) -> Any:
     kind, _, what = question.partition(" ")
     if kind == "package":
         return importlib.util.find_spec(what) is not None
+    if kind == "hidden":
+        named = os.environ.get(HIDDEN, "").split(",")
+        return what in [name.strip() for name in named]
     inside = what.removeprefix(_HOME)
     path = data_home() / inside if what.startswith(_HOME) else Path(what)
     return path.stat().st_size if path.is_file() else None

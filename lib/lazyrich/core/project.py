@@ -2,6 +2,13 @@
 
 from pathlib import Path
 
+_ABOVE = Path(__file__).resolve().parents[3]
+
+
+def is_checkout() -> bool:
+    """Whether this package is part of a checkout, not installed somewhere."""
+    return (_ABOVE / "pyproject.toml").is_file() and (_ABOVE / "lib").is_dir()
+
 
 def root() -> Path:
     """The checkout this package is part of, else the current folder.
@@ -10,9 +17,8 @@ def root() -> Path:
     that holds a book (``_toc.yml`` beside ``book/``) counts, and the current one if
     there is none.
     """
-    checkout = Path(__file__).resolve().parents[3]
-    if (checkout / "pyproject.toml").is_file() and (checkout / "lib").is_dir():
-        return checkout
+    if is_checkout():
+        return _ABOVE
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "_toc.yml").is_file() and (folder / "book").is_dir():

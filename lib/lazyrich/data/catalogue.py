@@ -163,6 +163,8 @@ def _possible(entry: Entry) -> list[str]:
 
 
 def _is_here(name: str, source: str) -> bool:
+    if presence.is_hidden(name):
+        return False
     if source == "fetched":
         folder = home() / name
         return all(presence.is_file(folder / r.name) for r in find(name).remotes)

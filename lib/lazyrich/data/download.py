@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lazyrich.core import presence
+from lazyrich.core import extras, presence
 
 ENVIRONMENT = presence.DATA
 
@@ -32,6 +32,7 @@ def retrieve(remote: Remote, folder: Path, progress: bool = False) -> Path:
         OSError: the server cannot be reached; what came so far is kept, and used the
             next time.
     """
+    extras.require("pooch", "fetching data", "data")
     import pooch
     import requests
 
@@ -63,6 +64,7 @@ def verify(path: Path, checksum: str) -> None:
     Raises:
         ValueError: they differ.
     """
+    extras.require("pooch", "checking fetched data", "data")
     import pooch
 
     algorithm, _, expected = checksum.rpartition(":")

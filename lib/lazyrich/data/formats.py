@@ -21,6 +21,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from lazyrich.core import extras
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -255,12 +257,8 @@ def read_image_folder(
             place in eight bits a colour (transparent, floating-point, several frames).
         ImportError: Pillow is not installed.
     """
-    try:
-        from PIL import ImageOps
-    except ImportError:
-        raise ImportError(
-            "reading images needs Pillow: pip install 'lazyrich[chapters]'"
-        ) from None
+    extras.require("PIL", "reading images (Pillow)", "chapters")
+    from PIL import ImageOps
 
     classes = image_files(folder)
     images: list[np.ndarray] = []

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from lazyrich.core import check
+from lazyrich.core import check, extras
 
 _MOST_PIVOTS = 1_000_000
 """Pivots that the solver of transport may take."""
@@ -199,14 +199,11 @@ def wasserstein(
         mu, nu = (Quantile.of_particles(p, torch.from_numpy(w)) for p, w in line)
         return wasserstein_1d(mu, nu)
     costs = _costs(theta, other)
+    what = "transport between measures of different weights"
+    extras.require("ot", f"{what} (POT)", "transport")
     drawn = random.getstate()
     try:
         import ot
-    except ImportError:
-        raise ImportError(
-            "transport between measures of different weights needs the package POT: "
-            "pip install 'lazyrich[transport]'"
-        ) from None
     finally:
         random.setstate(drawn)  # what POT imports draws from it
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lazyrich.core import files
-from lazyrich.publish import modules
+from lazyrich.publish import cells, modules
 from lazyrich.publish.modules import Module, Statement
 
 
@@ -120,27 +120,19 @@ def closure(
     files that may be read by their path.
 
     Args:
-        sources: Python code, as in the cells of a chapter, run in one namespace;
-            IPython lines are allowed.
+        sources: the cells of a chapter, run in one namespace, with all that IPython
+            allows in a cell; one that cannot be run uses nothing.
         library: the package, or its folder such as ``lib/lazyrich``.
         without: modules (dotted, without the package) that count only where the sources
             name them, not where the library does.
     """
     if isinstance(library, Path):
         library = Library(library)
-    whole = "\n".join(_plain(source) for source in sources)
+    whole = "\n".join(cells.as_python(source) for source in sources)
     code = modules.parse(whole, "", library.root)
     search = _Search(library, {f"{library.root}.{name}" for name in without})
     search.sources(code, modules.words(whole))
     return search.run()
-
-
-def _plain(source: str) -> str:
-    """``source`` without the lines that only IPython understands."""
-    return "\n".join(
-        "pass" if line.startswith(("%", "!", "?")) else line
-        for line in source.splitlines()
-    )
 
 
 class _Search:

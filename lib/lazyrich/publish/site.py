@@ -55,8 +55,9 @@ def stage(tree: Tree, chapters: Mapping[str, Chapter]) -> list[str]:
 
     Chapters are rendered anew over their stored outputs, so that changed prose appears,
     and so do verdicts with their reasons; a chapter whose stored outputs belong to other
-    code cells, or that has none, is left out. All other pages and everything else beside
-    them is copied. What is staged already and did not change keeps its date.
+    code cells, or that has none, is left out, and so is a page that is not there (the
+    chapters of such a book are refused). All other pages and everything else beside them
+    is copied. What is staged already and did not change keeps its date.
     """
     by_page = {chapter.page: chapter for chapter in chapters.values()}
     staged = []
@@ -76,7 +77,10 @@ def stage(tree: Tree, chapters: Mapping[str, Chapter]) -> list[str]:
         else:
             for ending in (".ipynb", ".json"):
                 place.with_suffix(ending).unlink(missing_ok=True)
-            text = (tree.root / f"{page}.md").read_text(encoding="utf-8")
+            written = tree.root / f"{page}.md"
+            if not written.is_file():
+                continue
+            text = written.read_text(encoding="utf-8")
             text = render.point_at_notebooks(text, chapters)
             files.write_if_changed(place.with_suffix(".md"), text)
         staged.append(page)
@@ -163,7 +167,11 @@ def contents(tree: Tree, staged: list[str]) -> dict[str, Any]:
 
 
 def build(
-    tree: Tree, chapters: Mapping[str, Chapter], *, strict: bool, fresh: bool = False
+    tree: Tree,
+    chapters: Mapping[str, Chapter] | Iterable[tuple[str, Chapter]],
+    *,
+    strict: bool,
+    fresh: bool = False,
 ) -> Path:
     """Stage and build the pages; returns the first one.
 
@@ -172,13 +180,15 @@ def build(
 
     Args:
         tree: where.
-        chapters: all chapters by name; those without outputs are left out.
+        chapters: all chapters by name, or pairs of both; those without outputs are
+            left out.
         strict: warnings are errors.
         fresh: build every page.
 
     Raises:
         BuildError: Jupyter Book failed; its warnings and errors are in the message.
     """
+    chapters = dict(chapters)
     sources = digest(json.dumps([strict, _sources(tree, chapters)]))
     mark = tree.build / "pages.key"
     before = mark.read_text().split() if mark.is_file() else []

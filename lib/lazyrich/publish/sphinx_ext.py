@@ -40,6 +40,8 @@ MATHJAX_FILES = (
 )
 STATUS_PAGE = "book/reproducibility"
 _FOOTNOTE = re.compile(r"\[\^[\w-]+\]")
+# The anchor of a claim in a notebook, whose strings are JSON.
+_CLAIM = re.compile(r'id=\\?"claim-([\w.-]+)\\?"')
 _EDIT = re.compile(rf"/edit/{BRANCH}/(.+?)\.(?:ipynb|md)$")
 # Stands for a colon while napoleon looks; of the private-use area, so in no text.
 _COLON = "\ue000"
@@ -56,6 +58,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-get-outdated", pages_of_claims)
     app.connect("env-purge-doc", forget_claims)
     app.connect("env-merge-info", merge_claims)
+    app.connect("builder-inited", find_shown_claims)
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", depend_on_stamp)
     # Before napoleon, which has the default priority 500.
@@ -265,9 +268,17 @@ def edit_the_source(
 # What became of the claims
 
 
-def _claims_part(what: str) -> str:
+def find_shown_claims(app: Sphinx) -> None:
+    """Note which claims the chapters of this build show: links lead to these alone."""
+    found: set[str] = set()
+    for path in Path(app.srcdir).rglob("*.ipynb"):
+        found.update(_CLAIM.findall(path.read_text(encoding="utf-8")))
+    app.env.lazyrich_shown = found  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _claims_part(what: str, env: Any) -> str:
     """A part of the scoreboard or of the errata, as HTML."""
-    return CLAIMS[what]().content
+    return CLAIMS[what](env.lazyrich_shown).content
 
 
 def _measured() -> int:
@@ -279,9 +290,9 @@ def _held_back() -> int:
 
 
 CLAIMS = {
-    "summary": lambda: claims.summary(claims.scoreboard()),
-    "scoreboard": claims.scoreboard_page,
-    "errata": claims.errata_page,
+    "summary": lambda _shown: claims.summary(claims.scoreboard()),
+    "scoreboard": lambda shown: claims.scoreboard_page(shown=shown),
+    "errata": lambda shown: claims.errata_page(shown=shown),
 }
 COUNTS = {
     "all": lambda: len(claims.ledger()),
@@ -301,7 +312,7 @@ class ClaimsPart(SphinxDirective):
         if what not in CLAIMS:
             raise self.error(f"claims must be one of {', '.join(CLAIMS)}, got {what}")
         _shows_claims(self.env)
-        return [nodes.raw("", _claims_part(what), format="html")]
+        return [nodes.raw("", _claims_part(what, self.env), format="html")]
 
 
 def claims_count(
@@ -319,18 +330,18 @@ def claims_count(
 def _shows_claims(env: Any) -> None:
     """Note that the page shows claims, and in which state they are."""
     known = getattr(env, "lazyrich_claims", {})
-    env.lazyrich_claims = known | {env.docname: _state_of_claims()}
+    env.lazyrich_claims = known | {env.docname: _state_of_claims(env)}
 
 
-def _state_of_claims() -> str:
-    shown = [_claims_part(what) for what in CLAIMS]
+def _state_of_claims(env: Any) -> str:
+    shown = [_claims_part(what, env) for what in CLAIMS]
     return stamp.digest("".join([*shown, *(str(count()) for count in COUNTS.values())]))
 
 
 def pages_of_claims(_app: Sphinx, env: Any, *_: Any) -> list[str]:
     """The pages that show claims as they are no more; the others are left alone."""
     known = getattr(env, "lazyrich_claims", {})
-    state = _state_of_claims() if known else ""
+    state = _state_of_claims(env) if known else ""
     return [
         page
         for page, before in known.items()

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from lazyrich.core import presence
 from lazyrich.core.files import write_if_changed
 from lazyrich.core.provenance import versions
 from lazyrich.publish import chapter as chapters
-from lazyrich.publish import render, stamp
+from lazyrich.publish import render, stamp, surroundings
 from lazyrich.publish.tree import Settings, Tree
 
 
@@ -74,22 +73,22 @@ def execute(job: dict[str, Any]) -> bool:
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     start = time.monotonic()
-    # Socket files: no port is opened. Each kernel has its own folder, because their
-    # names start from 1 in each.
-    with tempfile.TemporaryDirectory(prefix="lazyrich-") as folder:
-        log = Path(folder) / "asked.jsonl"
-        os.environ[presence.LOG] = str(log)
-        sockets = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
+    with surroundings.private_folder() as folder:
+        log = folder / "asked.jsonl"
+        variables = surroundings.environment(folder, dict(os.environ))
+        os.environ.clear()
+        os.environ.update(variables | {presence.LOG: str(log)})
+        manager = surroundings.transport(folder)
         try:
             executed = papermill.execute_notebook(
                 source,
                 str(partial),
                 parameters=parameters,
                 cwd=str(chapter.path.parent),
-                kernel_name="python3",
+                kernel_name=surroundings.KERNEL,
                 progress_bar=False,
                 on_cell_start=count,
-                config=Config({"KernelManager": sockets}),
+                config=Config({"KernelManager": manager}),
             )
         except PapermillExecutionError as error:
             _fail(chapter, partial, done, error.ename, error.evalue)

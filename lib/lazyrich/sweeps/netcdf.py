@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import xarray as xr
+from h5py import h5i, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 LARGE = 4096
 """Arrays of at least so many bytes are compressed and carry Fletcher-32 checksums."""
@@ -432,7 +433,7 @@ def _read(content: bytes, names: Collection[str] | None) -> Table:
         raw: dict[str, Variable] = {}
         for coded in top:
             name = coded.decode()
-            item = h5py.h5o.open(top, coded)
+            item = h5o.open(top, coded)
             if not isinstance(item, h5py.h5d.DatasetID):
                 continue
             attrs = _attributes(item)
@@ -495,7 +496,7 @@ def _dims(name: str, item: h5py.h5d.DatasetID) -> tuple[str, ...]:
 
 
 def _place(scale: h5py.h5d.DatasetID) -> str:
-    return h5py.h5i.get_name(scale).decode().removeprefix("/")
+    return h5i.get_name(scale).decode().removeprefix("/")
 
 
 _SKIPPED = {b"DIMENSION_LIST", b"REFERENCE_LIST", b"_Netcdf4Dimid"}

@@ -2,3 +2,5 @@
 
 No torch here, and nothing in the library imports it.
 """
+
+from lazyrich.theory import _installed as _installed
