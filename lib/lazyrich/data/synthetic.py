@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check, rng
+from lazyrich.core.threads import one_thread
 from lazyrich.data.dataset import Dataset
 from lazyrich.data.transform import principal_components
 
@@ -51,6 +52,7 @@ def sphere(n: int, d: int, seed: int = 0, *, radius: float | None = None) -> Ten
     return r * x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
 
 
+@one_thread()  # the same to the last bit on every machine
 def spiked(
     n: int, d: int, seed: int = 0, *, d_signal: int, signal_to_noise: float
 ) -> tuple[Tensor, Tensor]:

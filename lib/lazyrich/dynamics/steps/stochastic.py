@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lazyrich.core import check, rng
 from lazyrich.core.pullback import member, pullback
+from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.member import Member
 from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.steps.rule import StepRule, decay
@@ -163,6 +164,7 @@ class StochasticRun:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@one_thread()  # sums have one order on any machine
 def stochastic_flow(
     net: Callable[[Mapping[str, Tensor], Tensor], Tensor],
     w: Mapping[str, Tensor],
