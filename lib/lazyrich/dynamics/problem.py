@@ -100,7 +100,7 @@ def _check_data(net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tens
 
 
 def _check_alpha(alpha: Any, members: int | None) -> Tensor:
-    scales = torch.as_tensor(alpha, dtype=torch.float64)
+    scales = torch.as_tensor(alpha, dtype=torch.float64, device="cpu")
     if scales.ndim > 1 or scales.numel() == 0:
         raise ValueError(
             f"alpha must be a number or a sequence of them, got shape "

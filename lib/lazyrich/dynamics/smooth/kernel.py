@@ -73,7 +73,7 @@ def kernel_flow(
     check.tensor("kernel", history(0.0), shape=(points, points), like=y)
     if n > points:
         raise ValueError(f"y must have at most {points} values, got {n}")
-    begin = torch.zeros(points, dtype=y.dtype) if start is None else start
+    begin = y.new_zeros(points) if start is None else start
     check.tensor("start", begin, shape=(points,), like=y)
     times = increasing_times(t)
     targets = y.numpy()

@@ -160,7 +160,7 @@ class StochasticRun:
     status: Status
     reason: str
     observed: dict[str, Tensor] = field(default_factory=dict)
-    t_level: Tensor = field(default_factory=lambda: torch.empty(0))
+    t_level: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -363,7 +363,7 @@ class _Descent:
         """What there is to tell in the end."""
         progress = self.progress
         curves = {
-            name: torch.as_tensor(np.array(rows), dtype=torch.float64)
+            name: torch.as_tensor(np.array(rows), dtype=torch.float64, device="cpu")
             for name, rows in progress.records.items()
         }
         return StochasticRun(
@@ -375,7 +375,9 @@ class _Descent:
             status=Status(progress.status),
             reason=progress.reason,
             observed=curves,
-            t_level=torch.tensor(progress.t_level, dtype=torch.float64),
+            t_level=torch.tensor(
+                progress.t_level, dtype=torch.float64, device="cpu"
+            ),
             settings={
                 "loss": self.problem.loss.name, "reduction": "mean", "tau": self.tau,
                 **asdict(self.batches), **self.watch.limits,
@@ -396,8 +398,8 @@ def _draw(
     if members is None:
         if size == n:
             return x, y, f0
-        rows = torch.randperm(n, generator=gen)[:size].to(x.device)
+        rows = torch.randperm(n, generator=gen, device="cpu")[:size].to(x.device)
         return x[rows], y[rows], f0[rows]
-    keys = torch.rand((members, n), generator=gen)
+    keys = torch.rand((members, n), generator=gen, device="cpu")
     rows = keys.argsort(dim=1)[:, :size].to(x.device)
     return x[rows], y[rows], torch.gather(f0, 1, rows)
