@@ -59,9 +59,7 @@ def test_networks_kernels_and_flows(name: str) -> None:
         dynamics.stochastic_flow(
             net, w, x, y, 1.0, dt=0.1, batch=2, max_steps=3, check_every=1
         ).loss,
-        dynamics.hinge_flow(
-            net, w, x, y, 1.0, max_steps=5, kernel=kernels.ntk
-        ).loss,
+        dynamics.hinge_flow(net, w, x, y, 1.0, max_steps=5, kernel=kernels.ntk).loss,
     ]
     for end in ends:
         assert end.device.type == "cpu"

@@ -1,11 +1,11 @@
 """One thread for PyTorch and for NumPy, and the setting that comes back."""
 
-import numpy as np
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_info
 
@@ -40,7 +40,9 @@ def test_what_threads_may_change(tmp_path: Path) -> None:
         file = tmp_path / threads
         environment = os.environ | {"OMP_NUM_THREADS": threads}
         subprocess.run(
-            [sys.executable, str(script), threads, str(file)], check=True, env=environment
+            [sys.executable, str(script), threads, str(file)],
+            check=True,
+            env=environment,
         )
         found.append(torch.load(file))
     one, two = found

@@ -41,7 +41,9 @@ def jacobian_trace(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The trace from one backward pass an example and output."""
     params = [p for p in module.parameters() if p.requires_grad]
     rows = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(v, params, retain_graph=True)])
+        torch.cat(
+            [g.flatten() for g in torch.autograd.grad(v, params, retain_graph=True)]
+        )
         for v in module(x.clone()).flatten()
     ]
     j = torch.stack(rows).unflatten(0, (len(x), -1))

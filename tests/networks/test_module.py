@@ -179,7 +179,8 @@ def test_wrapped_modules_are_those_inside() -> None:
         assert all(torch.equal(w[name], before[name]) for name in before)
         torch.testing.assert_close(kernels.ntk(net, w, x), want)
         torch.testing.assert_close(
-            kernels.trace_ntk(wrapped, x), torch.einsum("nmcc->nm", want)  # type: ignore
+            kernels.trace_ntk(wrapped, x),
+            torch.einsum("nmcc->nm", want),  # type: ignore
         )
     state = module.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in state.items())

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import (  # type: ignore[import-not-found]
+    is_functorch_wrapped_tensor,
+)
 from torch.func import functional_call
 
 from lazyrich.core import check
@@ -291,4 +294,4 @@ def _call_scripted(
 
 def _is_wrapped(x: Any) -> bool:
     """Whether ``torch.func`` has put something around a tensor, as under ``vmap``."""
-    return isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return isinstance(x, Tensor) and is_functorch_wrapped_tensor(x)
