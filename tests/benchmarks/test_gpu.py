@@ -18,7 +18,7 @@ def test_the_cpu_agrees_with_itself() -> None:
         if row.dtype == "float64":
             assert row.error == 0.0, row
         else:
-            assert row.error is not None and row.error > 0.0, row
+            assert row.error, row
 
 
 def test_time_is_limited() -> None:

@@ -282,3 +282,17 @@ def test_flows_refuse_what_is_not_pure() -> None:
     ):
         with pytest.raises(ValueError, match="by itself"):
             run()
+
+
+def test_flows_take_tokens() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(Tokens(), nn.Linear(2, 1)).double()
+    net, w = networks.from_module(module)
+    x = torch.arange(12).reshape(4, 3) % 7
+    y = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=F64)
+    flow = dynamics.momentum_flow(
+        net, w, x, y, 1.0, loss="square", x_test=x[:2], max_steps=20
+    )
+    assert flow.F_test is not None
+    torch.testing.assert_close(flow.F_test, flow.F[..., :2])
+    assert bool((flow.loss.diff(dim=1) < 0).all())

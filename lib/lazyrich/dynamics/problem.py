@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.module import check_inputs
 from lazyrich.core.pullback import has_member_axis
 from lazyrich.losses import Loss
 from lazyrich.losses import loss as named_loss
@@ -89,7 +90,7 @@ def _check_data(net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tens
     first = next(iter(w.values()))
     for name, value in w.items():
         check.tensor(f"w[{name!r}]", value, like=first)
-    check.tensor("x", x, like=first)
+    check_inputs("x", x, net, first)
     check.tensor("y", y, ndim=(1, 2), like=first)
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lazyrich.core import check
+from lazyrich.core.module import check_inputs
 from lazyrich.core.pullback import pullback
 from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.watch import Probe, Watch
@@ -31,8 +31,13 @@ class Weights:
         self.batched, self.batch = problem.batched, problem.ensemble
         self.x_test, self.observers = watch.x_test, dict(watch.observe or {})
         if self.x_test is not None:
-            shape = (None, *self.x.shape[1:])
-            check.tensor("x_test", self.x_test, shape=shape, like=problem.first)
+            check_inputs("x_test", self.x_test, self.net, problem.first)
+            if self.x_test.shape[1:] != self.x.shape[1:]:
+                shape = ("any", *self.x.shape[1:])
+                raise ValueError(
+                    f"x_test must have shape ({', '.join(map(str, shape))}), "
+                    f"got {tuple(self.x_test.shape)}"
+                )
         self._set_layout()
         self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}
