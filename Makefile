@@ -4,6 +4,7 @@
 #   make test                                   everything that a clean machine can check
 #   make chapter NAME=alpha_sweep SCALE=paper DEVICE=cuda
 #   make serve                                  look at the book in a browser
+#   make gpu                                    the library on a CUDA device against the CPU
 #   make fast | fuzz | lint | format | cover | bench | lock | clean
 
 SHELL := /bin/bash
@@ -23,7 +24,8 @@ TORCH = $(shell sed -n 's/^\(torch==[^ ]*\)$$/\1/p' requirements/constraints.txt
 RUN = $(BIN)/lazyrich book --scale '$(SCALE)' --device '$(DEVICE)' --seed '$(SEED)' \
 	--jobs '$(JOBS)'
 
-.PHONY: help install book test fast fuzz lint format chapter serve cover bench lock clean
+.PHONY: help install book test fast fuzz lint format chapter serve cover bench gpu lock
+.PHONY: clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
@@ -83,6 +85,10 @@ cover: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Needs CUDA; some minutes, at most eight.
+gpu: install
+	@$(BIN)/python -m benchmarks.gpu
 
 lock: install
 	$(BIN)/python requirements/relock.py

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.threads import one_thread
 from lazyrich.data import catalogue
 from lazyrich.data.split import split
 from lazyrich.data.transform import (
@@ -69,6 +70,7 @@ class Dataset:
         return dataclasses.replace(self, **moved)
 
 
+@one_thread()  # the same to the last bit on every machine
 def load(
     name: str,
     n_train: int,

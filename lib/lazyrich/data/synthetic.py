@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check, rng
+from lazyrich.core.threads import one_thread
 from lazyrich.data.dataset import Dataset
 from lazyrich.data.transform import fitted
 
@@ -53,6 +54,7 @@ def sphere(n: int, d: int, seed: int = 0, *, radius: float | None = None) -> Ten
     return check.result("radius", points)
 
 
+@one_thread()  # the same to the last bit on every machine
 def spiked(
     n: int, d: int, seed: int = 0, *, d_signal: int, signal_to_noise: float
 ) -> tuple[Tensor, Tensor]:

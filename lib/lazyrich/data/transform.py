@@ -198,7 +198,7 @@ def targets(
             raise ValueError(
                 f"labels hold classes of neither side: {sorted(strangers)}"
             )
-        return torch.isin(given, torch.tensor(plus)).to(dtype) * 2 - 1
+        return torch.isin(given, torch.tensor(plus, device="cpu")).to(dtype) * 2 - 1
     check.one_of("labels", kind, ("parity", "class", "index"))
     if kind == "parity":
         return (given % 2).to(dtype) * 2 - 1

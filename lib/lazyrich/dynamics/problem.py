@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lazyrich.core import check
+from lazyrich.core.module import check_inputs
 from lazyrich.core.pullback import has_member_axis
 from lazyrich.losses import Loss
 from lazyrich.losses import loss as named_loss
@@ -48,7 +49,7 @@ class Problem:
         loss: str = "hinge",
     ) -> None:
         self.net: Any = check.function("net", net)
-        self.w, self.x, self.y = checked_data(w, x, y)
+        self.w, self.x, self.y = checked_data(net, w, x, y)
         self.first = next(iter(self.w.values()))
         self.loss = checked_loss(loss, self.y)
         self.ensemble: int | None = None
@@ -85,7 +86,7 @@ def checked_loss(name: str, y: Tensor) -> Loss:
 
 
 def checked_data(
-    w: Mapping[str, Tensor], x: Tensor, y: Tensor
+    net: Any, w: Mapping[str, Tensor], x: Tensor, y: Tensor
 ) -> tuple[Params, Tensor, Tensor]:
     """Weights, inputs (n, ...) and targets (n,) or (n, c), without their gradients.
 
@@ -102,7 +103,8 @@ def checked_data(
             f"w[{name!r}]", value, like=first, dtypes=check.SOLVED
         )
         first = weights[name] if first is None else first
-    x = check.constant("x", x, like=first)
+    assert first is not None
+    x = check_inputs("x", x, net, first).detach()
     y = check.constant("y", y, ndim=(1, 2), like=first)
     if x.ndim == 0 or len(x) == 0 or len(x) != len(y):
         raise ValueError(
@@ -117,8 +119,8 @@ def _numbers(alpha: Any) -> Tensor:
         return check.constant("alpha", alpha).to(torch.float64).cpu()
     if isinstance(alpha, Sequence) and not isinstance(alpha, str):
         each = [check.real("alpha", value) for value in alpha]
-        return torch.tensor(each, dtype=torch.float64)
-    return torch.tensor(check.real("alpha", alpha), dtype=torch.float64)
+        return torch.tensor(each, dtype=torch.float64, device="cpu")
+    return torch.tensor(check.real("alpha", alpha), dtype=torch.float64, device="cpu")
 
 
 def _check_alpha(alpha: Any, members: int | None) -> Tensor:

@@ -190,7 +190,8 @@ class Trajectory:
     @property
     def fitted(self) -> Tensor:
         """(m,) whether the member ended by itself."""
-        return torch.tensor([status is Status.FITTED for status in self.status])
+        fitted = [status is Status.FITTED for status in self.status]
+        return torch.tensor(fitted, device="cpu")
 
 
 _CURVES = ("t", "loss", "F", "F_test", "weight_change", "output_change")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lazyrich.core import check
+from lazyrich.core.module import check_inputs
 from lazyrich.core.pullback import pullback
 from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.watch import Probe, Watch
@@ -31,10 +31,14 @@ class Weights:
         self.batched, self.batch = problem.batched, problem.ensemble
         self.x_test, self.observers = watch.x_test, dict(watch.observe or {})
         if self.x_test is not None:
-            shape = (None, *self.x.shape[1:])
-            self.x_test = check.constant(
-                "x_test", self.x_test, shape=shape, like=problem.first
-            )
+            x_test = check_inputs("x_test", self.x_test, self.net, problem.first)
+            self.x_test = x_test.detach()
+            if self.x_test.shape[1:] != self.x.shape[1:]:
+                shape = ("any", *self.x.shape[1:])
+                raise ValueError(
+                    f"x_test must have shape ({', '.join(map(str, shape))}), "
+                    f"got {tuple(self.x_test.shape)}"
+                )
         self._set_layout()
         self._work: Params = {}
         self._probes: dict[int, dict[str, Callable[[Params], Tensor]]] = {}

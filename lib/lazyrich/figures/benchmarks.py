@@ -58,6 +58,46 @@ class BenchmarkTable:
         )
 
 
+class GpuTable:
+    """Rows of ``results/gpu.json`` as a table for a page; a line where there is none.
+
+    Args:
+        path: the file; ``results/gpu.json`` of the project by default.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        file = root() / "results" / "gpu.json" if path is None else Path(path)
+        self.content: dict[str, Any] | None = None
+        if file.is_file():
+            self.content = json.loads(file.read_text(encoding="utf-8"))
+
+    def _repr_html_(self) -> str:
+        if self.content is None:
+            return "<p>Not measured yet: <code>make gpu</code> on a CUDA machine.</p>"
+        names = ("what", "numbers", "error", "bar", "seconds", "memory (MB)", "", "")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        body = "".join(f"<tr>{_gpu_cells(row)}</tr>" for row in self.content["rows"])
+        caption = (
+            f"{self.content['device']}, torch {self.content['machine']['torch']}, "
+            f"{self.content['date'][:10]}"
+        )
+        return (
+            f'<div class="lr-scroll"><table class="lr-benchmarks">'
+            f"<caption>{html.escape(caption)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+
+def _gpu_cells(row: dict[str, Any]) -> str:
+    shown = [
+        html.escape(row["what"]), html.escape(row["dtype"]), _number(row["error"]),
+        _number(row["tolerance"]), _number(row["seconds"]), _number(row["memory_mb"]),
+        {True: "passed", False: "failed", None: ""}[row["passed"]],
+        html.escape(row["note"]),
+    ]  # fmt: skip
+    return "".join(f"<td>{cell}</td>" for cell in shown)
+
+
 def _cells(row: dict[str, Any]) -> str:
     name = html.escape(row["name"])
     if row["note"]:

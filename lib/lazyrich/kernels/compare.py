@@ -13,7 +13,8 @@ from lazyrich.kernels.empirical import ntk
 def alignment(K: Tensor, y: Tensor) -> Tensor:
     """Kernel-target alignment y^T K y / (|K|_F |y|^2), in [-1, 1].
 
-    1 if K is proportional to y y^T; about 1/sqrt(n) for a kernel that ignores y.
+    1 if K is proportional to y y^T; about 1/sqrt(n) for a kernel that ignores y. On
+    another number of threads it differs by roundings, some 1e-15 in float64.
 
     Args:
         K: (..., n, n), any leading axes.

@@ -3,17 +3,24 @@ r"""The empirical tangent kernel Theta(x, x') = grad_w f(x) . grad_w f(x').
 Two routes. A network that offers ``tangent_factors`` (every chain of ours) gets the
 layerwise sum of products of Gram matrices, in tiles and without a Jacobian: 30 to 200
 times fewer operations. Everything else goes through ``torch.func``, in blocks of examples
-that fit a stated amount of memory. The two are tested against each other.
+that fit a stated amount of memory; where ``vmap`` cannot follow a net, as through a
+recurrent layer, one example at a time. The two are tested against each other.
+
+On several threads sums are split: another number of threads moves a kernel by roundings,
+some 1e-15 of its largest entry in float64.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
 from lazyrich.core import check
+from lazyrich.core.module import check_inputs
+from lazyrich.core.purity import check_pure
 from lazyrich.core.tangent import layerwise_gram
 
 Params = Mapping[str, Tensor]
@@ -31,9 +38,10 @@ def ntk(
 
     Args:
         net: a network of ``lazyrich.networks`` or any callable ``f(w, x)`` that maps
-            (n, ...) inputs to (n,) or (n, c) outputs, example by example.
+            (n, ...) inputs to (n,) or (n, c) outputs, example by example, which is
+            checked on a handful of them for a net that is not ours.
         w: its weights; with a leading member axis if ``net`` is one of ours.
-        x: inputs, first axis n.
+        x: inputs, first axis n; integers where the module behind ``net`` takes them.
         x2: second set of inputs, first axis m; ``None`` means ``x``, and then only the
             upper triangle of tiles is computed.
         memory: bytes that the generic route may spend on Jacobians.
@@ -45,7 +53,8 @@ def ntk(
     Raises:
         TypeError, ValueError: inputs that are not floating-point tensors, empty, of
             another dtype or device than ``w``, not finite, or two sets of points of
-            different shapes.
+            different shapes; weights that are no tensors; a callable that is no pure
+            function of each example by itself.
 
     >>> net = networks.FullyConnected(d=3, h=50, L=2)
     >>> w, x = net.init(seed=0), torch.eye(3, dtype=torch.float64)
@@ -67,7 +76,7 @@ def ntk(
     check.real("memory", memory, above=0.0)
     for name, points in (("x", x), ("x2", x2)):
         if points is not None or name == "x":
-            check.tensor(name, points, like=first)
+            check_inputs(name, points, net, first)
             if points.ndim < 1 or points.shape[0] == 0:
                 raise ValueError(
                     f"{name} must hold at least one point, "
@@ -80,7 +89,9 @@ def ntk(
         )
     with torch.no_grad():
         if not hasattr(net, "tangent_factors"):
-            return check.result("w and x", _generic(net, w, x, x2, memory))
+            theta = generic_gram(net, w, x, x2, memory, "nmab")
+            theta = theta[:, :, 0, 0] if net(w, x[:1]).ndim == 1 else theta
+            return check.result("w and x", theta)
         members = net.check_params(w)
         if members is None:
             return check.result("w and x", _layerwise(net, w, x, x2))
@@ -96,16 +107,21 @@ def _layerwise(net: Any, w: Params, x: Tensor, x2: Tensor | None) -> Tensor:
     return layerwise_gram(net.tangent_factors(w, x), columns, net.c)
 
 
-def _generic(
+def generic_gram(
     net: Callable[[Params, Tensor], Tensor],
     w: Params,
     x: Tensor,
     x2: Tensor | None,
     memory: float,
+    pairs: Literal["nmab", "nm"],
 ) -> Tensor:
-    """Contract per-example Jacobians, block by block, and parameter by parameter where
-    those of all parameters together would take too much memory."""
+    """J J^T of any pure function, (n, m, c, c) or its trace over outputs (n, m).
+
+    Per-example Jacobians are contracted block by block, and parameter by parameter where
+    those of all parameters together would take too much memory.
+    """
     w = {name: value.detach() for name, value in w.items()}
+    _check_net(net, w, x)
     probe = net(w, x[:1])
     if not isinstance(probe, Tensor):
         raise TypeError(f"net must give a tensor, got {type(probe).__name__}")
@@ -115,21 +131,10 @@ def _generic(
             f"shape {tuple(probe.shape)}"
         )
     c = 1 if probe.ndim == 1 else probe.shape[1]
-
-    def one(params: Params, point: Tensor) -> Tensor:
-        return net(params, point.unsqueeze(0)).squeeze(0)
-
-    def jacobian(points: Tensor, names: list[str]) -> Tensor:
-        """(n, c, size of the parameters of these names together)."""
-        rest = {k: v for k, v in w.items() if k not in names}
-        jac = vmap(
-            jacrev(lambda values, point: one({**rest, **values}, point)),
-            in_dims=(None, 0),
-        )({name: w[name] for name in names}, points)
-        return torch.cat([jac[k].reshape(len(points), c, -1) for k in names], -1)
-
+    jacobians = _Jacobians(net, w, c)
+    rule = "nap,mbp->nmab" if pairs == "nmab" else "nap,map->nm"
     others = x if x2 is None else x2
-    theta = x.new_zeros(len(x), len(others), c, c)
+    theta = probe.new_zeros(len(x), len(others), *((c, c) if pairs == "nmab" else ()))
     bytes_each = {
         name: max(c * value.numel() * value.element_size(), 1)
         for name, value in w.items()
@@ -139,14 +144,74 @@ def _generic(
     for names in [list(w)] if together else [[name] for name in w]:
         block = max(1, int(memory / (2 * sum(bytes_each[name] for name in names))))
         if x2 is None and block >= len(x):  # one Jacobian serves rows and columns
-            jac = jacobian(x, names)
-            theta += torch.einsum("nap,mbp->nmab", jac, jac)
+            jac = jacobians.of(x, names)
+            theta += torch.einsum(rule, jac, jac)
             continue
         for i in range(0, len(x), block):
-            left = jacobian(x[i : i + block], names)
+            left = jacobians.of(x[i : i + block], names)
             for j in range(0, len(others), block):
-                right = jacobian(others[j : j + block], names)
-                theta[i : i + block, j : j + block] += torch.einsum(
-                    "nap,mbp->nmab", left, right
-                )
-    return theta[:, :, 0, 0] if probe.ndim == 1 else theta
+                right = jacobians.of(others[j : j + block], names)
+                theta[i : i + block, j : j + block] += torch.einsum(rule, left, right)
+    return theta
+
+
+def _check_net(net: Any, w: Params, x: Tensor) -> None:
+    """Refuse what is no function of each example by itself; a module looks itself."""
+    if hasattr(net, "verify"):
+        net.verify(w, x)
+    elif not x.is_meta:
+        check_pure(net, w, x)
+
+
+class _Jacobians:
+    """Per-example Jacobians of a net with c outputs at the weights ``w``."""
+
+    def __init__(
+        self, net: Callable[[Params, Tensor], Tensor], w: Params, c: int
+    ) -> None:
+        self.net, self.w, self.c = net, w, c
+        self.by_vmap = True
+
+    def of(self, x: Tensor, names: Sequence[str]) -> Tensor:
+        """(n, c, size of the parameters of these names together)."""
+        jac = self._by_vmap(x, names) if self.by_vmap else None
+        if jac is None:
+            self.by_vmap = False
+            jac = self._one_by_one(x, names)
+        return torch.cat([jac[k].reshape(len(x), self.c, -1) for k in names], -1)
+
+    def _by_vmap(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor] | None:
+        """By name; ``None`` for a net that ``torch.func`` cannot follow."""
+        rest = {k: v for k, v in self.w.items() if k not in names}
+
+        def one(values: Params, point: Tensor) -> Tensor:
+            return self.net({**rest, **values}, point.unsqueeze(0)).squeeze(0)
+
+        chosen = {name: self.w[name] for name in names}
+        try:
+            with warnings.catch_warnings():  # slower than it might be, but right
+                warnings.filterwarnings("ignore", "There is a performance drop")
+                return vmap(jacrev(one), in_dims=(None, 0))(chosen, x)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return None
+
+    def _one_by_one(self, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """By name, with one backward pass an example and output."""
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        with torch.inference_mode(False), torch.enable_grad():
+            w = {name: value.clone() for name, value in self.w.items()}
+            leaves = [w[name].requires_grad_() for name in names]
+            for point in x:
+                f = self.net(w, point.clone().unsqueeze(0)).reshape(-1)
+                for value in f if f.requires_grad else f + 0.0 * leaves[0].sum():
+                    rows = torch.autograd.grad(
+                        value, leaves, retain_graph=True, materialize_grads=True
+                    )
+                    for name, row in zip(names, rows, strict=True):
+                        found[name].append(row)
+        return {
+            name: torch.stack(rows).unflatten(0, (len(x), self.c))
+            for name, rows in found.items()
+        }

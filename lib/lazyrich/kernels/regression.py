@@ -22,6 +22,9 @@ def kernel_predict(
 ) -> Tensor:
     r"""Predictions of a model whose tangent kernel is frozen.
 
+    On another number of threads predictions differ by roundings, times the condition
+    number of the kernel where it is inverted.
+
     Gradient flow on the square loss (1/2n) sum_mu (F_mu - y_mu)^2 (+ ridge) from F = 0
     obeys dF/dt = -(1/n) (K (F - y) + ...), and is solved mode by mode of K:
 

@@ -8,16 +8,25 @@ is the kernel that a classifier uses when all outputs are to be learned alike. A
 layer with input z and gradient g_c = d f_c / d(output) adds (z . z' + 1) sum_c g_c . g_c'
 to it, so that no Jacobian is needed: at a width of 8192 that Jacobian would have 1.4e9
 entries for one image. A convolution adds the products of its gradients, which are small.
+
+That holds where a layer is exactly W z + b. Types, hooks and parameters are looked at, and
+the gradient of two examples is taken both ways; a module that is anything else goes by
+Jacobians, as in ``ntk``.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lazyrich.core import check
+from lazyrich.core.module import ModuleNet, check_inputs, from_module
+from lazyrich.kernels.empirical import generic_gram
 
 _BLOCKS = {"linear": 512, "images": 16}
 """Examples a block: many for the products of large matrices, few for convolutions, whose
@@ -30,83 +39,275 @@ def trace_ntk(
     x2: Tensor | None = None,
     *,
     outputs: Sequence[int] | None = None,
+    memory: float = 1e9,
 ) -> Tensor:
-    """sum_c Theta_cc(x, x2) of a net made of linear layers and convolutions.
+    """sum_c Theta_cc(x, x2) of a module, over the parameters that require gradients.
+
+    Without a Jacobian where every such parameter belongs to a plain ``Linear`` or
+    ``Conv2d`` layer that is used once; what lies between the layers is free. Any other
+    module takes the way of ``ntk``. The module stays as it is. Another number of threads
+    moves the kernel by roundings, some 1e-15 of its largest entry in float64.
 
     Args:
-        module: maps (n, ...) to (n, c), example by example. Every parameter belongs to a
-            ``Linear`` or ``Conv2d`` layer that is used once; layers between them without
-            parameters, such as ReLUs and poolings, are free.
-        x: inputs, first axis n.
+        module: maps (n, ...) to (n, c) or (n,), example by example, as ``from_module``
+            wants it.
+        x: inputs, first axis n; integers where the module takes them.
         x2: second set, first axis m; ``None`` means ``x``.
         outputs: which outputs c to sum over; all by default, one for the kernel of a
             single logit.
+        memory: bytes that Jacobians may take where they are needed.
 
     Returns:
         (n, m), symmetric and positive semi-definite for ``x2 = None``.
 
     Raises:
-        TypeError: not a module, or inputs that are not floating-point tensors.
-        ValueError: parameters in other layers, a layer used more than once, a linear
-            layer with more than one position, or outputs that are not there.
+        TypeError: not a module, or inputs that are no tensors of its kind.
+        ValueError: a module that is no function of each example by itself, in training
+            mode say (see ``from_module``), inputs of other shapes, or outputs that are
+            not there.
 
     >>> module = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 2))
     >>> kernels.trace_ntk(module, torch.ones(4, 3)).shape
     torch.Size([4, 4])
     """
-    layers = _layers(module)
-    first = next(module.parameters())
-    check.tensor("x", x, like=first)
-    shape = (None, *x.shape[1:])
-    points = x if x2 is None else check.tensor("x2", x2, shape=shape, like=first)
-    flat = all(isinstance(layer, torch.nn.Linear) for layer in layers)
-    size = _BLOCKS["linear" if flat else "images"]
-    columns = [
-        _Factors.of(module, layers, part, outputs) for part in points.split(size)
-    ]
-    held = [_Factors.joined(parts) for parts in zip(*columns, strict=True)]
-    theta = x.new_zeros(len(x), len(points))
+    net, w = from_module(module)
+    check.real("memory", memory, above=0.0)
+    first = next(iter(w.values()))
+    for name, points in (("x", x), ("x2", x2)):
+        if points is not None:
+            check_inputs(name, points, net, first)
+            if points.ndim == 0 or len(points) == 0:
+                shape = tuple(points.shape)
+                raise ValueError(f"{name} must hold at least one point, got {shape}")
+    if x2 is not None and (x2.shape[1:] != x.shape[1:] or x2.dtype != x.dtype):
+        raise ValueError(
+            f"x2 must hold points of shape {tuple(x.shape[1:])} and {x.dtype} as x does, "
+            f"got shape {tuple(x2.shape)} and {x2.dtype}"
+        )
     with torch.no_grad():
-        for k, part in enumerate(x.split(size)):
-            rows = (
-                _Factors.of(module, layers, part, outputs)
-                if x2 is not None
-                else columns[k]
-            )
-            block = theta[k * size : k * size + len(part)]
-            for row, column in zip(rows, held, strict=True):
-                row.add_products(column, block)
-    return theta
+        net.verify(w, x)
+        chosen = _chosen(net(w, x[:1]).reshape(1, -1).shape[1], outputs)
+    layers = _plain_layers(net.module)
+    if layers is not None:
+        with contextlib.suppress(_NotPlainError), torch.inference_mode(False):
+            run = _Layerwise(net.module, layers, chosen)
+            run.compare(x)
+            return run.gram(x, x2)
+
+    def picked(p: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        return net(p, z).reshape(len(z), -1)[:, chosen]
+
+    with torch.no_grad():
+        return generic_gram(_Picked(net, picked), w, x, x2, memory, "nm")
+
+
+def _chosen(c: int, outputs: Sequence[int] | None) -> list[int]:
+    """The outputs to sum over, of c."""
+    chosen = list(range(c)) if outputs is None else list(outputs)
+    places = [k for k in chosen if isinstance(k, int) and 0 <= k < c]
+    if not chosen or places != chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"outputs must be different integers from 0 to {c - 1}, got {outputs!r}"
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """Some outputs of a module; what it promises has been verified."""
+
+    net: ModuleNet
+    picked: Any
+
+    def verify(self, w: Mapping[str, Tensor], x: Tensor) -> None:
+        self.net.verify(w, x)
+
+    def __call__(self, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return self.picked(w, x)
+
+
+class _NotPlainError(Exception):
+    """A module turns out not to be made of layers W z + b, each used once."""
 
 
 Layer = torch.nn.Linear | torch.nn.Conv2d
 
 
-def _layers(module: torch.nn.Module) -> list[Layer]:
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(
-            f"module must be a torch.nn.Module, got {type(module).__name__}"
-        )
+def _plain_layers(module: torch.nn.Module) -> list[Layer] | None:
+    """The layers that hold the trained parameters; ``None`` unless all of them are plain
+    and share nothing."""
     found: list[Layer] = []
-    owned = 0
+    holders = Counter(
+        id(p) for part in module.modules() for p in part._parameters.values()
+    )
     for part in module.modules():
-        if isinstance(part, torch.nn.Linear | torch.nn.Conv2d):
-            found.append(part)
-            owned += sum(p.numel() for p in part.parameters(recurse=False))
-    total = sum(p.numel() for p in module.parameters())
-    if owned != total or not found:
-        raise ValueError(
-            "module must have its parameters in Linear and Conv2d layers alone, got "
-            f"{total - owned} of {total} elsewhere"
-        )
-    for layer in found:
-        if isinstance(layer, torch.nn.Conv2d) and (
-            layer.groups != 1
-            or layer.padding_mode != "zeros"
-            or isinstance(layer.padding, str)
-        ):
-            raise ValueError(f"module must have plain convolutions, got {layer}")
+        held = [p for p in part._parameters.values() if p is not None]
+        if not any(p.requires_grad for p in held):
+            continue
+        shared = any(holders[id(p)] > 1 or p.is_inference() for p in held)
+        if shared or not _is_plain(part):
+            return None
+        found.append(part)  # type: ignore[arg-type]
     return found
+
+
+def _is_plain(part: torch.nn.Module) -> bool:
+    """Whether a layer computes W z + b with parameters of its own and nothing else.
+
+    Layers derived from ``Linear``, and those with parametrisations, are of other types;
+    pruning and older norms of weights come in hooks and buffers.
+    """
+    hooks = (
+        part._forward_hooks, part._forward_pre_hooks, part._backward_hooks,
+        part._backward_pre_hooks,
+    )  # fmt: skip
+    if type(part) not in (torch.nn.Linear, torch.nn.Conv2d) or any(hooks):
+        return False
+    if "forward" in vars(part) or part._buffers:
+        return False
+    own = part._parameters
+    if set(own) != {"weight", "bias"} or type(own["weight"]) is not torch.nn.Parameter:
+        return False
+    return not isinstance(part, torch.nn.Conv2d) or (
+        part.groups == 1
+        and part.padding_mode == "zeros"
+        and not isinstance(part.padding, str)
+    )
+
+
+class _Layerwise:
+    """The kernel of a module made of plain layers.
+
+    Args:
+        module: the module itself, not changed.
+        layers: those that hold its trained parameters.
+        outputs: which are summed over.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, layers: list[Layer], outputs: list[int]
+    ) -> None:
+        self.module, self.layers, self.outputs = module, layers, outputs
+        self.copies = False
+        flat = all(isinstance(layer, torch.nn.Linear) for layer in layers)
+        self.block = _BLOCKS["linear" if flat else "images"]
+
+    def gram(self, x: Tensor, x2: Tensor | None) -> Tensor:
+        """(n, m), block by block."""
+        points = x if x2 is None else x2
+        columns = [self.factors(part) for part in points.split(self.block)]
+        held = [_Factors.joined(parts) for parts in zip(*columns, strict=True)]
+        theta = torch.zeros(
+            len(x), len(points), dtype=held[0].g.dtype, device=held[0].g.device
+        )
+        with torch.no_grad():
+            for k, part in enumerate(x.split(self.block)):
+                rows = columns[k] if x2 is None else self.factors(part)
+                block = theta[k * self.block : k * self.block + len(part)]
+                for row, column in zip(rows, held, strict=True):
+                    row.add_products(column, block)
+        return theta
+
+    def compare(self, x: Tensor) -> None:
+        """Take the gradient of two examples both ways.
+
+        Raises:
+            _NotPlainError: they differ, so some layer is not what it seems.
+        """
+        few = x.detach()[[0, -1]].clone()
+        mix = torch.cos(1.0 + 2.0 * torch.arange(len(self.outputs), device=x.device))
+        inputs, deltas = self.backward(few)
+        trained = [_trained(layer) for layer in self.layers]
+        with torch.enable_grad():
+            f = self.module(few.clone()).reshape(len(few), -1)[:, self.outputs]
+            mix = mix.to(f.dtype)
+            want = torch.autograd.grad(
+                (f @ mix).sum(),
+                [p for held in trained for p in held.values()],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        with torch.no_grad():
+            got = [
+                part.reshape(-1)
+                for layer, z, g in zip(self.layers, inputs, deltas, strict=True)
+                for part in _gradients(layer, z, torch.einsum("nc...,c->n...", g, mix))
+            ]
+        for mine, theirs in zip(got, want, strict=True):
+            size = float(theirs.abs().max())
+            error = float((mine - theirs.reshape(-1)).abs().max())
+            if not error <= torch.finfo(theirs.dtype).eps ** 0.5 * size:
+                raise _NotPlainError
+
+    def factors(self, x: Tensor) -> list["_Factors"]:
+        """The factors of every layer at a block of inputs."""
+        inputs, gradients = self.backward(x)
+        with torch.no_grad():
+            found = []
+            for layer, z, g in zip(self.layers, inputs, gradients, strict=True):
+                trained = _trained(layer)
+                if isinstance(layer, torch.nn.Conv2d):
+                    found.append(_Factors(_filter_gradients(layer, z, g)))
+                    continue
+                z = z if "weight" in trained else z[:, :0]  # nothing to multiply
+                found.append(_Factors(g.flatten(1), z, float("bias" in trained)))
+            return found
+
+    def backward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Inputs of all layers, and gradients of the outputs there: (n, outputs, ...).
+
+        Where something works in place on what a layer takes or gives, it is given copies
+        from then on.
+        """
+        f, seen = self._forward(x)
+        if any(t._version != version for pair in seen.values() for t, version in pair):
+            self.copies = True
+            f, seen = self._forward(x)
+        outs = [seen[layer][1][0] for layer in self.layers]
+        with torch.enable_grad():
+            found = [
+                torch.autograd.grad(
+                    f[:, c].sum(),
+                    outs,
+                    retain_graph=c != self.outputs[-1],
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+                for c in self.outputs
+            ]
+        stacked = [torch.stack(g, 1).detach() for g in zip(*found, strict=True)]
+        return [seen[layer][0][0] for layer in self.layers], stacked
+
+    def _forward(
+        self, x: Tensor
+    ) -> tuple[Tensor, dict[torch.nn.Module, list[tuple[Tensor, int]]]]:
+        """Outputs (n, c), and input and output of every layer with their versions.
+
+        Raises:
+            _NotPlainError: a layer that is used twice or never, or on more axes than its
+                formula has.
+        """
+        seen: dict[torch.nn.Module, list[tuple[Tensor, int]]] = {}
+
+        def keep(layer: torch.nn.Module, given: tuple, out: Tensor) -> Tensor | None:
+            axes = 2 if isinstance(layer, torch.nn.Linear) else 4
+            if layer in seen or len(given) != 1 or out.ndim != axes:
+                raise _NotPlainError
+            z = given[0].detach()
+            z = z.clone() if self.copies else z
+            seen[layer] = [(z, z._version), (out, out._version)]
+            return out.clone() if self.copies else None
+
+        handles = [layer.register_forward_hook(keep) for layer in self.layers]
+        try:
+            with torch.enable_grad():
+                f = self.module(x.detach().clone()).reshape(len(x), -1)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if len(seen) < len(self.layers) or not f.requires_grad:
+            raise _NotPlainError
+        return f, seen
 
 
 @dataclass(frozen=True)
@@ -118,25 +319,6 @@ class _Factors:
     g: Tensor
     z: Tensor | None = None
     bias: float = 0.0
-
-    @staticmethod
-    def of(
-        module: torch.nn.Module,
-        layers: list[Layer],
-        x: Tensor,
-        outputs: Sequence[int] | None,
-    ) -> list["_Factors"]:
-        """The factors of every layer at a block of inputs."""
-        inputs, gradients = _backward(module, layers, x, outputs)
-        with torch.no_grad():
-            found = []
-            for layer, z, g in zip(layers, inputs, gradients, strict=True):
-                if isinstance(layer, torch.nn.Linear):
-                    bias = float(layer.bias is not None)
-                    found.append(_Factors(g.flatten(1), z, bias))
-                else:
-                    found.append(_Factors(_filter_gradients(layer, z, g)))
-            return found
 
     @staticmethod
     def joined(parts: Sequence["_Factors"]) -> "_Factors":
@@ -156,57 +338,35 @@ class _Factors:
             theta.addcmul_(self.z @ other.z.mT + self.bias, self.g @ other.g.mT)
 
 
-def _backward(
-    module: torch.nn.Module,
-    layers: list[Layer],
-    x: Tensor,
-    outputs: Sequence[int] | None,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs of all layers, and gradients of the outputs there: (n, outputs, ...)."""
-    seen: dict[torch.nn.Module, tuple[Tensor, Tensor]] = {}
+def _trained(layer: Layer) -> dict[str, Tensor]:
+    """The parameters of a layer that require gradients, weights first."""
+    return {
+        name: value
+        for name, value in layer._parameters.items()
+        if value is not None and value.requires_grad
+    }
 
-    def keep(layer: torch.nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        if layer in seen:
-            raise ValueError(f"module must use every layer once, got twice: {layer}")
-        if isinstance(layer, torch.nn.Linear) and out.ndim != 2:
-            raise ValueError(
-                f"module must have one position a linear layer, got {tuple(out.shape)}"
-            )
-        seen[layer] = (given[0].detach(), out)
 
-    handles = [layer.register_forward_hook(keep) for layer in layers]
-    try:
-        with torch.enable_grad():
-            # Through the inputs, so that frozen layers have gradients too.
-            f = module(x.detach().requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
-    if f.ndim != 2 or len(f) != len(x):
-        raise ValueError(f"module must give outputs (n, c), got shape {tuple(f.shape)}")
-    chosen = range(f.shape[1]) if outputs is None else list(outputs)
-    if not chosen or not all(0 <= c < f.shape[1] for c in chosen):
-        raise ValueError(f"outputs must be from 0 to {f.shape[1] - 1}, got {outputs!r}")
-    if missing := [layer for layer in layers if layer not in seen]:
-        raise ValueError(f"module must use every layer once, got never: {missing[0]}")
-    outs = [seen[layer][1] for layer in layers]
-    with torch.enable_grad():
-        found = [
-            torch.autograd.grad(f[:, c].sum(), outs, retain_graph=c != chosen[-1])
-            for c in chosen
-        ]
-    stacked = [torch.stack(g, 1).detach() for g in zip(*found, strict=True)]
-    return [seen[layer][0] for layer in layers], stacked
+def _gradients(layer: Layer, z: Tensor, g: Tensor) -> list[Tensor]:
+    """Gradients of the trained parameters for gradients ``g`` (n, ...) at the output,
+    summed over examples."""
+    if isinstance(layer, torch.nn.Linear):
+        parts = {"weight": g.mT @ z, "bias": g.sum(0)}
+        return [parts[name] for name in _trained(layer)]
+    rows = _filter_gradients(layer, z, g.unsqueeze(1)).sum(0)
+    return list(rows.split([p.numel() for p in _trained(layer).values()]))
 
 
 def _filter_gradients(layer: torch.nn.Conv2d, z: Tensor, g: Tensor) -> Tensor:
-    """Gradients of filters and biases, (n, outputs * parameters)."""
-    assert not isinstance(layer.padding, str)  # refused by _layers
-    patches = functional.unfold(
-        z, layer.kernel_size, layer.dilation, layer.padding, layer.stride
-    )  # (n, fan_in, positions)
+    """Gradients of trained filters and biases, (n, outputs * parameters)."""
+    assert not isinstance(layer.padding, str)  # no plain layer has that
+    trained, parts = _trained(layer), []
     delta = g.flatten(3)  # (n, outputs, channels, positions)
-    parts = [(delta.flatten(1, 2) @ patches.mT).flatten(1)]
-    if layer.bias is not None:
+    if "weight" in trained:
+        patches = functional.unfold(
+            z, layer.kernel_size, layer.dilation, layer.padding, layer.stride
+        )  # (n, fan_in, positions)
+        parts.append((delta.flatten(1, 2) @ patches.mT).flatten(1))
+    if "bias" in trained:
         parts.append(delta.sum(3).flatten(1))
     return torch.cat(parts, 1)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lazyrich.core import check
 from lazyrich.core.runge_kutta import increasing_times
+from lazyrich.core.threads import one_thread
 from lazyrich.meanfield.model import MeanField
 
 _COURANT = 0.45
@@ -232,6 +233,7 @@ class _Transport:
         return mass + dt * self.rate(mass, velocities), dt <= allowed
 
 
+@one_thread()  # sums have one order on any machine
 def density_flow(
     model: MeanField, grid: Grid, mass: Tensor, t: Sequence[float] | np.ndarray | Tensor
 ) -> DensityFlow:

@@ -61,11 +61,14 @@ def normal_weights(
     seeds = [check.positive_int("seed", s, least=0) for s in seeds]
     w: dict[str, Tensor] = {}
     for name, shape in shapes.items():
-        value = torch.zeros((len(seeds), *shape), dtype=torch.float64)
+        value = torch.zeros((len(seeds), *shape), dtype=torch.float64, device="cpu")
         if scales[name]:
             for row, s in zip(value, seeds, strict=True):
                 named = rng.generator(f"init/{name}", s)
-                row.copy_(torch.randn(shape, generator=named, dtype=torch.float64))
+                drawn = torch.randn(
+                    shape, generator=named, dtype=torch.float64, device="cpu"
+                )
+                row.copy_(drawn)
             value *= scales[name]
         value = value if batched else value[0]
         w[name] = value.to(device=place, dtype=dtype)

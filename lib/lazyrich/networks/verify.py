@@ -69,7 +69,9 @@ class _Judge:
         self.gen = torch.Generator().manual_seed(_SEED)
 
     def random(self, like: Tensor) -> Tensor:
-        drawn = torch.randn(like.shape, generator=self.gen, dtype=torch.float64)
+        drawn = torch.randn(
+            like.shape, generator=self.gen, dtype=torch.float64, device="cpu"
+        )
         return drawn.to(like)
 
     def moved(self, w: Mapping[str, Tensor]) -> Params:

@@ -196,7 +196,7 @@ def frozen_movement(
                 if float(start[0, g].norm()) > 0.0
             ]
             found.append(max(shares, default=math.inf))
-    return torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(found, dtype=torch.float64, device="cpu")
 
 
 def _force_to_half(theta: Tensor, y: Tensor) -> Tensor | None:

@@ -102,7 +102,7 @@ def hinge_path(
         "exact": True,
         "stop_loss": watch.stop_loss,
     }
-    alpha = torch.ones(len(members), dtype=torch.float64)
+    alpha = torch.ones(len(members), dtype=torch.float64, device="cpu")
     return collect(members, curves, alpha, watch, {"c": ends}, asked)
 
 

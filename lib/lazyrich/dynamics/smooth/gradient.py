@@ -97,7 +97,7 @@ def gradient_flow(
     True
     """
     check.function("f", f)
-    w, x, y = checked_data(w, x, y)
+    w, x, y = checked_data(f, w, x, y)
     first = next(iter(w.values()))
     if first.dtype != torch.float64 or first.device.type != "cpu":
         raise ValueError(

@@ -85,7 +85,7 @@ def kernel_flow(
     scale = rate * scale_of(reduction, n)
     if n > points:
         raise ValueError(f"y must have at most {points} values, got {n}")
-    begin = torch.zeros(points, dtype=y.dtype) if start is None else start
+    begin = y.new_zeros(points) if start is None else start
     begin = check.constant("start", begin, shape=(points,), like=y)
     times = increasing_times(t)
     targets = y.numpy()

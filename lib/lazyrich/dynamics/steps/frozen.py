@@ -82,7 +82,7 @@ def frozen_flow(
     watch = Watch.of("frozen_flow", watch, watched, follows=_FOLLOWS, max_steps=100_000)
     chosen = checked_loss(loss, y)
     motion = Motion(StepRule() if rule is None else rule, mu, tau)
-    alpha = torch.ones(len(kernel), dtype=torch.float64)
+    alpha = torch.ones(len(kernel), dtype=torch.float64, device="cpu")
     # one slot: each member has a kernel of its own
     system = _Coefficients(kernel, cross)
     members = Engine(system, y, alpha, chosen, motion, watch, slots=1).run()

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lazyrich.core import check, rng
 from lazyrich.core.pullback import member, pullback
+from lazyrich.core.threads import one_thread
 from lazyrich.dynamics.member import Member
 from lazyrich.dynamics.problem import Params, Problem
 from lazyrich.dynamics.steps.rule import StepRule, decay
@@ -161,10 +162,11 @@ class StochasticRun:
     status: Status
     reason: str
     observed: dict[str, Tensor] = field(default_factory=dict)
-    t_level: Tensor = field(default_factory=lambda: torch.empty(0))
+    t_level: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@one_thread()  # sums have one order on any machine
 def stochastic_flow(
     net: Callable[[Mapping[str, Tensor], Tensor], Tensor],
     w: Mapping[str, Tensor],
@@ -372,7 +374,7 @@ class _Descent:
         """What there is to tell in the end."""
         progress = self.progress
         curves = {
-            name: torch.as_tensor(np.array(rows), dtype=torch.float64)
+            name: torch.as_tensor(np.array(rows), dtype=torch.float64, device="cpu")
             for name, rows in progress.records.items()
         }
         return StochasticRun(
@@ -384,7 +386,9 @@ class _Descent:
             status=Status(progress.status),
             reason=progress.reason,
             observed=curves,
-            t_level=torch.tensor(progress.t_level, dtype=torch.float64),
+            t_level=torch.tensor(
+                progress.t_level, dtype=torch.float64, device="cpu"
+            ),
             settings={
                 "loss": self.problem.loss.name, "reduction": "mean", "tau": self.tau,
                 **asdict(self.batches), **self.watch.limits,
@@ -405,8 +409,8 @@ def _draw(
     if members is None:
         if size == n:
             return x, y, f0
-        rows = torch.randperm(n, generator=gen)[:size].to(x.device)
+        rows = torch.randperm(n, generator=gen, device="cpu")[:size].to(x.device)
         return x[rows], y[rows], f0[rows]
-    keys = torch.rand((members, n), generator=gen)
+    keys = torch.rand((members, n), generator=gen, device="cpu")
     rows = keys.argsort(dim=1)[:, :size].to(x.device)
     return x[rows], y[rows], torch.gather(f0, 1, rows)

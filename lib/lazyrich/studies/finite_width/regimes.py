@@ -44,13 +44,13 @@ def network(L: int, h: int, d: int) -> FullyConnected:
 
 def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """Train the members of a chunk, whose laziness is the axis ``alpha_mf``."""
-    alpha_mf = torch.tensor(chunk.axis("alpha_mf").astype(float))
+    alpha_mf = torch.tensor(chunk.axis("alpha_mf").astype(float), device="cpu")
     return _measure(chunk, checkpoint, lambda h: alpha_mf / math.sqrt(h))
 
 
 def measure_at_alpha(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
     """The same for the axis ``alpha``."""
-    alpha = torch.tensor(chunk.axis("alpha").astype(float))
+    alpha = torch.tensor(chunk.axis("alpha").astype(float), device="cpu")
     return _measure(chunk, checkpoint, lambda h: alpha)
 
 
@@ -295,7 +295,7 @@ def largest_step(
     """
     top = torch.linalg.eigvalsh(ntk(net, w, x))[:, -1]
     dt = 2.0 * len(x) / (top * SOFT_HINGE_SHARPNESS / 4.0)
-    left_over = torch.arange(len(alpha))
+    left_over = torch.arange(len(alpha), device="cpu")
     for _ in range(40):
         some = {name: value[left_over] for name, value in w.items()}
         _, left, _ = descend(
@@ -315,7 +315,7 @@ def measure_descent(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
     net = network(settings.need("L"), h, settings.d)
     x = task.x_train
     w = net.init(chunk.axis("seed").tolist(), dtype=x.dtype, device=x.device)
-    alpha = torch.tensor(chunk.axis("alpha_mf").astype(float)) / h**0.5
+    alpha = torch.tensor(chunk.axis("alpha_mf").astype(float), device="cpu") / h**0.5
     options = {"loss": settings.loss, "stop_loss": settings.stop_loss}
     half = 0.5 * largest_step(net, w, x, task.y_train, alpha, **options)
     end, left, steps = descend(net, w, x, task.y_train, alpha, half, **options)
@@ -393,7 +393,7 @@ def measure_student(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Da
     ).to(chunk.device)
     x = task.x_train
     net = FullyConnected(settings.d, settings.h, 1, "relu")
-    alpha = torch.tensor(chunk.axis("alpha").astype(float))
+    alpha = torch.tensor(chunk.axis("alpha").astype(float), device="cpu")
     w = net.init([seed] * len(alpha), device=x.device)
     flow = momentum_flow(
         net, w, x, task.y_train, alpha, loss="square", mu=settings.mu,

@@ -82,7 +82,7 @@ def train(
     net = network(h, chosen)
     x, y = task.x_train, task.y_train
     w = net.init(seeds, dtype=x.dtype, device=x.device)
-    alpha = torch.tensor(alpha_mf, dtype=torch.float64) / h**0.5
+    alpha = torch.tensor(alpha_mf, dtype=torch.float64, device="cpu") / h**0.5
     watch = replace(
         chosen.watch,
         observe={"kernel_change": kernel_change(task.x_test[: chosen.n_kernel])},

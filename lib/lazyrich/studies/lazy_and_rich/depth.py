@@ -69,7 +69,7 @@ def layer_moves(net: Any, w0: Mapping[str, Tensor]) -> Callable[..., Tensor]:
 
     def moves(w: Mapping[str, Tensor]) -> Tensor:
         norms = [float((w[k] - start[k]).norm()) for k in start]
-        return torch.tensor(norms + rest, dtype=torch.float64)
+        return torch.tensor(norms + rest, dtype=torch.float64, device="cpu")
 
     return moves
 
@@ -91,7 +91,7 @@ def measure(chunk: sweeps.Chunk, checkpoint: sweeps.Checkpoint) -> xr.Dataset:
         checkpoint=checkpoint,
     )
     flow = momentum_flow(
-        net, w, x, task.y_train, torch.tensor(alpha_mf / math.sqrt(h)),
+        net, w, x, task.y_train, torch.tensor(alpha_mf / math.sqrt(h), device="cpu"),
         loss=settings.loss, mu=settings.mu, rule=settings.rule, watch=watch,
     )  # fmt: skip
     t, moves = flow.t.numpy(), flow.observed["layer_moves"].numpy()

@@ -493,7 +493,9 @@ def frozen_limit(
     task = load_images(chosen)
     gen = rng.generator("jitter")
     x, x_test = (
-        part + jitter * torch.randn(part.shape, generator=gen, dtype=part.dtype)
+        part
+        + jitter
+        * torch.randn(part.shape, generator=gen, dtype=part.dtype, device="cpu")
         for part in (task.x_train, task.x_test)
     )
     task = replace(task, x_train=x, x_test=x_test)
