@@ -47,7 +47,7 @@ def positive_int(
         isinstance(value, Tensor) and value.dtype == torch.bool
     )
     try:
-        number = value.__index__()
+        number = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]
     except _NO_NUMBER:
         number = None
     if truth or number is None or getattr(value, "ndim", 0):

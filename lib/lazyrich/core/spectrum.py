@@ -13,8 +13,8 @@ def modes(name: str, kernel: Tensor) -> tuple[Tensor, Tensor]:
     try:
         values, vectors = torch.linalg.eigh(kernel)
     except torch.linalg.LinAlgError:
-        values = vectors = None
-    if values is None or not bool(torch.isfinite(values).all()):
+        values = vectors = kernel.new_full((1,), torch.nan)
+    if not bool(torch.isfinite(values).all()):
         raise ValueError(
             f"{name} must have entries of moderate size: its eigenvalues leave the range "
             f"of {kernel.dtype}"

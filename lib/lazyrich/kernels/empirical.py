@@ -76,7 +76,7 @@ def ntk(
     check.real("memory", memory, above=0.0)
     for name, points in (("x", x), ("x2", x2)):
         if points is not None or name == "x":
-            check_inputs(name, points, net, first)
+            points = check_inputs(name, points, net, first)
             if points.ndim < 1 or points.shape[0] == 0:
                 raise ValueError(
                     f"{name} must hold at least one point, "
