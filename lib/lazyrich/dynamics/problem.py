@@ -108,8 +108,8 @@ def checked_data(
     y = check.constant("y", y, ndim=(1, 2), like=first)
     if x.ndim == 0 or len(x) == 0 or len(x) != len(y):
         raise ValueError(
-            "x and y must hold the same number n >= 1 of examples, got shapes "
-            f"{tuple(x.shape)} and {tuple(y.shape)}"
+            "y and x must hold the same number n >= 1 of examples, got shapes "
+            f"{tuple(y.shape)} and {tuple(x.shape)}"
         )
     return weights, x, y
 

@@ -92,8 +92,10 @@ class Watch:
         object.__setattr__(self, "levels", tuple(levels))
         if self.progress is not None:
             check.function("progress", self.progress)
-        if self.x_test is not None:
-            object.__setattr__(self, "x_test", check.constant("x_test", self.x_test))
+        # What the values may be is for the net to say: some take integers.
+        if self.x_test is not None and not isinstance(self.x_test, Tensor):
+            kind = type(self.x_test).__name__
+            raise TypeError(f"x_test must be a torch.Tensor, got {kind}")
         observe = {} if self.observe is None else self.observe
         if not isinstance(observe, Mapping) or not all(map(callable, observe.values())):
             raise TypeError(f"observe must map names to probes, got {observe!r:.60}")

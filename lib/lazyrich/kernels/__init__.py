@@ -1,5 +1,8 @@
 """Tangent kernels, empirical and infinitely wide, and what one does with a kernel.
 
+Kernels are numbers: no gradient flows through them, and inputs that ask for one are
+detached.
+
 Tensors come in and tensors go out, but for the features on the sphere (``zonal_expansion``
 and what it leads to): they rest on SciPy's special functions, are NumPy arrays of float64,
 and no derivative flows through them. A second set of inputs is always called ``x2``.
