@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lazyrich.core.threads import one_thread
 
@@ -20,16 +20,20 @@ def blas_threads() -> list[int]:
 
 def test_one_thread_inside_and_as_before_after_it() -> None:
     np.ones((2, 2)) @ np.ones(2)
-    before, torch_before = blas_threads(), torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with one_thread():
-            assert torch.get_num_threads() == 1
-            assert set(blas_threads()) <= {1}
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(torch_before)
-    assert blas_threads() == before
+    torch_before = torch.get_num_threads()
+    # whatever the environment of the tests says
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        assert set(before) == {2}, "else there would be nothing to limit"
+        try:
+            torch.set_num_threads(2)
+            with one_thread():
+                assert torch.get_num_threads() == 1
+                assert set(blas_threads()) == {1}
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(torch_before)
+        assert blas_threads() == before
 
 
 def test_what_threads_may_change(tmp_path: Path) -> None:
