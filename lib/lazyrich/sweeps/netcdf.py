@@ -9,6 +9,7 @@ bytes back before it hands them out.
 """
 
 import contextlib
+import functools
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -347,8 +348,27 @@ def _characters(
     }  # fmt: skip
 
 
+# Made once: making them costs as much as writing what they describe.
+_ONE = h5py.h5s.create(h5py.h5s.SCALAR)
+
+
+@functools.cache
+def _kind(dtype: np.dtype) -> h5py.h5t.TypeID:
+    return h5py.h5t.py_create(dtype, logical=False)
+
+
+@functools.cache
+def _text_of(length: int) -> h5py.h5t.TypeStringID:
+    """UTF-8 of so many bytes."""
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(max(length, 1))
+    kind.set_strpad(h5py.h5t.STR_NULLPAD if length else h5py.h5t.STR_NULLTERM)
+    kind.set_cset(h5py.h5t.CSET_UTF8)
+    return kind
+
+
 def _dataset(top: Any, name: str, values: np.ndarray) -> h5py.h5d.DatasetID:
-    kind = h5py.h5t.py_create(values.dtype, logical=False)
+    kind = _kind(values.dtype)
     settings = None
     if values.nbytes >= LARGE:
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -356,11 +376,7 @@ def _dataset(top: Any, name: str, values: np.ndarray) -> h5py.h5d.DatasetID:
         settings.set_shuffle()
         settings.set_deflate(4)
         settings.set_fletcher32()
-    space = (
-        h5py.h5s.create_simple(values.shape)
-        if values.ndim
-        else h5py.h5s.create(h5py.h5s.SCALAR)
-    )
+    space = h5py.h5s.create_simple(values.shape) if values.ndim else _ONE
     item = h5py.h5d.create(top, name.encode(), kind, space, settings)
     if values.size:
         item.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
@@ -381,29 +397,20 @@ def _note_all(item: Any, what: str, attrs: Mapping[str, Any]) -> None:
 def _note(item: Any, name: str, value: Any) -> None:
     if isinstance(value, str):
         data = value.encode()
-        kind = h5py.h5t.C_S1.copy()
-        kind.set_size(max(len(data), 1))
-        kind.set_strpad(h5py.h5t.STR_NULLTERM if not data else h5py.h5t.STR_NULLPAD)
-        kind.set_cset(h5py.h5t.CSET_UTF8)
+        kind = _text_of(len(data))
         array = np.array(data, dtype=f"S{max(len(data), 1)}")
-        space = h5py.h5s.create(h5py.h5s.SCALAR)
         if len(data) > _LONGEST:
             raise ValueError(
                 f"attribute {name!r} must be at most {_LONGEST} bytes long"
             )
-        h5py.h5a.create(item, name.encode(), kind, space).write(array, mtype=kind)
+        h5py.h5a.create(item, name.encode(), kind, _ONE).write(array, mtype=kind)
         return
     array = np.asarray(value)
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     array = np.ascontiguousarray(array).reshape(array.shape)
-    space = (
-        h5py.h5s.create_simple(array.shape)
-        if array.ndim
-        else h5py.h5s.create(h5py.h5s.SCALAR)
-    )
-    kind = h5py.h5t.py_create(array.dtype)
-    h5py.h5a.create(item, name.encode(), kind, space).write(array)
+    space = h5py.h5s.create_simple(array.shape) if array.ndim else _ONE
+    h5py.h5a.create(item, name.encode(), _kind(array.dtype), space).write(array)
 
 
 # ------------------------------------------------------------------------- reading
