@@ -392,3 +392,14 @@ def test_ends_are_kept_in_double_precision():
     assert flow.t_end.dtype == flow.loss_end.dtype == F64
     assert torch.equal(flow.loss_end, flow.loss[rows, last])
     assert torch.equal(flow.t_end, flow.t[rows, last])
+
+
+def test_the_change_of_outputs_is_that_of_the_net_not_of_the_predictor():
+    """F = alpha (f - f0); what is recorded is the root mean square of f - f0."""
+    x, y = problem()
+    net = FullyConnected(3, 20, 2)
+    w = net.init(0, members=2)
+    flow = momentum_flow(net, w, x, y, [0.1, 10.0], max_steps=40)
+    moved = net(flow.w, x) - net(w, x)
+    rms = moved.square().mean(1).sqrt()
+    torch.testing.assert_close(flow.end("output_change"), rms, rtol=1e-9, atol=0.0)
