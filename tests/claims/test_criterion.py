@@ -115,6 +115,7 @@ def test_words() -> None:
         ({"below": True}, "below must be a number"),
         ({"above": math.inf}, "above must be a finite number"),
         ({"between": [2, 1]}, "low < high"),
+        ({"between": [2, 2]}, "low < high"),
         ({"between": 1}, "between must be a pair"),
         ({"is": 1}, "is must be true or false"),
         ({"roughly": 1}, "unknown key 'roughly'"),

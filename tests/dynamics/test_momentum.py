@@ -403,3 +403,28 @@ def test_the_change_of_outputs_is_that_of_the_net_not_of_the_predictor():
     moved = net(flow.w, x) - net(w, x)
     rms = moved.square().mean(1).sqrt()
     torch.testing.assert_close(flow.end("output_change"), rms, rtol=1e-9, atol=0.0)
+
+
+def test_while_the_loss_is_above_one_half_steps_are_of_second_order():
+    def error(bound):
+        x, y = LINE
+        flow = momentum_flow(
+            Quadratic(), {"w": torch.zeros(1, dtype=F64)}, x, y, 1.0, loss="square",
+            mu=None, tau=0.0, rule=StepRule(bound, math.inf), max_time=0.2,
+        )  # fmt: skip
+        assert float(flow.loss_end) > 0.5 * float(flow.loss[0, 0])
+        return abs(float(flow.F[0, -1, 0]) - (1 - math.exp(-0.2)))
+
+    bounds = [2e-2, 1e-2, 5e-3, 2.5e-3]
+    slope = np.polyfit(np.log(bounds), np.log([error(b) for b in bounds]), 1)[0]
+    assert slope > 1.6
+
+
+def test_a_step_that_meets_its_aim_is_repeated_as_it_is():
+    rule = StepRule(0.1, aim=0.7, grow=1.3, shrink=0.1)
+    assert rule.next_step(2.0, 0.07) == pytest.approx(2.0)
+    assert rule.next_step(2.0, 0.07 / 1.2) == pytest.approx(2.0 * 1.2)
+    assert rule.next_step(2.0, 0.07 / 5.0) == pytest.approx(2.0 * 1.3)
+    assert rule.next_step(2.0, 0.14) == pytest.approx(1.0)
+    assert rule.next_step(2.0, 70.0) == pytest.approx(0.2)
+    assert rule.next_step(2.0, math.inf) == pytest.approx(0.2)
