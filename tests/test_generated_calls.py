@@ -27,9 +27,12 @@ def test_every_public_name_is_called_or_left_out_for_a_reason() -> None:
 
 
 def test_most_calls_with_valid_arguments_give_a_result() -> None:
-    """A generator whose valid calls are refused would find nothing."""
+    """A generator whose valid calls are refused would find nothing. Fetching is left out:
+    a valid call would ask a server."""
     refused = {}
     for target in generated.targets():
+        if target.name == "data.fetch":
+            continue
         outcomes = []
         for seed in range(12):
             call = generated.generated(target, random.Random(seed))

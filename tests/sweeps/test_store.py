@@ -69,6 +69,16 @@ def test_flipping_any_byte_is_noticed(small, one_file, tmp_path):
         content[at] = sound[at]
 
 
+def test_every_digit_of_the_digest_in_a_name_counts(small, one_file, tmp_path):
+    store, sound = Store(small, "laptop", tmp_path), one_file.read_bytes()
+    key, digest, end = one_file.name.split(".")
+    for at in range(len(digest)):
+        other = "0" if digest[at] != "0" else "1"
+        name = f"{key}.{digest[:at]}{other}{digest[at + 1 :]}.{end}"
+        with pytest.raises(ValueError, match="damaged: its"):
+            store._verify(name, sound)
+
+
 @pytest.fixture(scope="module")
 def filled(toy, tmp_path_factory):
     """A study of two files, and a store that holds both."""

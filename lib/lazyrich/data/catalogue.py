@@ -211,9 +211,10 @@ def choose(name: str, source: str = "auto", folder: Path | str | None = None) ->
     possible = _possible(find(name))
     check.one_of("source", source, ["auto", *possible, "folder"])
     if folder is not None:
+        folder = _as_path(folder)
         if source not in ("auto", "folder"):
             raise ValueError(f"source must be 'folder' with folder=, got {source!r}")
-        if not Path(folder).exists():
+        if not folder.exists():
             raise MissingData(f"folder {folder} for {name} does not exist")
         return "folder"
     if source == "folder":
@@ -224,6 +225,19 @@ def choose(name: str, source: str = "auto", folder: Path | str | None = None) ->
             return wanted
     what = name if source == "auto" else f"{name} from {source}"
     raise MissingData(f"{what} is not on this machine; {how_to_get(name)}")
+
+
+def _as_path(folder: Path | str) -> Path:
+    """A place that the user names.
+
+    Raises:
+        TypeError, ValueError: no path, or an empty one.
+    """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"folder must be a path, got {check.shown(folder)}")
+    if not str(folder) or "\0" in str(folder):
+        raise ValueError(f"folder must be a path, got {folder!r}")
+    return Path(folder)
 
 
 def read(
@@ -238,6 +252,7 @@ def read(
         ValueError: unknown name or source, malformed file, wrong checksum.
         MissingData: the set is not there; the message holds the command that gets it.
     """
+    find(name)
     if name in TEXTS:
         raise ValueError(f"name must be a labelled set, got {name!r}: use load_text")
     source = choose(name, source, folder)
@@ -316,10 +331,14 @@ def _gensim_wikipedia() -> Path:
 
 
 def _sklearn_digits() -> tuple[np.ndarray, np.ndarray, int]:
-    from sklearn.datasets import load_digits
-
-    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
-    return images.reshape(-1, 8, 8), labels.astype(np.int64), len(labels)
+    """The packaged file, read directly: importing scikit-learn takes a second, and draws
+    from the random numbers of the caller."""
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0])
+    table = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64), len(table)
 
 
 def _idx_set(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
@@ -397,6 +416,8 @@ def load_text(
     if name == "wikipedia":
         source = choose(name, "auto", folder)
         path = _gensim_wikipedia() if source == "gensim" else Path(str(folder))
+        if path.is_dir():
+            raise ValueError(f"folder must be a dump (.xml.bz2), {path} is a folder")
         return formats.read_wikipedia(path)[:length]
     (remote,) = CATALOGUE[name].remotes
     if choose(name, "auto", folder) == "fetched":

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -140,6 +140,16 @@ def load(
     if shape == "image" and components is not None:
         raise ValueError("shape must be 'flat' with components, got 'image'")
     check.float_dtype("dtype", dtype)
+    check.real("whitening", whitening)
+    check.one_of("normalise", normalise, get_args(Normalise))
+    for flag, given in (
+        ("unit_norm", unit_norm),
+        ("balanced", balanced),
+        ("official_split", official_split),
+    ):
+        check.flag(flag, given)
+    if image_size is not None:
+        check.positive_int("image_size", image_size)
     raw = catalogue.read(name, source, folder, image_size)
     if official_split and raw.n_official == len(raw.labels):
         raise ValueError(f"official_split needs a test set, {raw.source} has none")

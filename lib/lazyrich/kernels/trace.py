@@ -74,8 +74,8 @@ def trace_ntk(
     check.real("memory", memory, above=0.0)
     first = next(iter(w.values()))
     for name, points in (("x", x), ("x2", x2)):
-        if points is not None:
-            check_inputs(name, points, net, first)
+        if points is not None or name == "x":
+            points = check_inputs(name, points, net, first)
             if points.ndim == 0 or len(points) == 0:
                 shape = tuple(points.shape)
                 raise ValueError(f"{name} must hold at least one point, got {shape}")
@@ -92,17 +92,20 @@ def trace_ntk(
         with contextlib.suppress(_NotPlainError), torch.inference_mode(False):
             run = _Layerwise(net.module, layers, chosen)
             run.compare(x)
-            return run.gram(x, x2)
+            return check.result("module and x", run.gram(x, x2))
 
     def picked(p: Mapping[str, Tensor], z: Tensor) -> Tensor:
         return net(p, z).reshape(len(z), -1)[:, chosen]
 
     with torch.no_grad():
-        return generic_gram(_Picked(net, picked), w, x, x2, memory, "nm")
+        theta = generic_gram(_Picked(net, picked), w, x, x2, memory, "nm")
+        return check.result("module and x", theta)
 
 
 def _chosen(c: int, outputs: Sequence[int] | None) -> list[int]:
     """The outputs to sum over, of c."""
+    if not (outputs is None or isinstance(outputs, Sequence | range)):
+        raise TypeError(f"outputs must be a sequence, got {type(outputs).__name__}")
     chosen = list(range(c)) if outputs is None else list(outputs)
     places = [k for k in chosen if isinstance(k, int) and 0 <= k < c]
     if not chosen or places != chosen or len(set(chosen)) < len(chosen):

@@ -47,7 +47,7 @@ def check(
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Network, got {type(net).__name__}")
     arguments.tensor("x", x)
-    if x.ndim < 2 or len(x) < 2:
+    if x.ndim < 2 or len(x) < 2 or not x.numel():
         raise ValueError(f"x must hold at least two points, got {tuple(x.shape)}")
     if tolerance is None:
         tolerance = 1e4 * torch.finfo(x.dtype).eps
