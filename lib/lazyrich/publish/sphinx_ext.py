@@ -69,6 +69,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", find_public_name)
     app.connect("doctree-resolved", check_page)
     app.connect("doctree-resolved", drop_repeated_ids)
+    # Before viewcode, which lists them among the pages of sources.
+    app.connect("html-collect-pages", forget_modules_without_source, priority=400)
     app.connect("html-page-context", add_status, priority=900)
     app.connect("html-page-context", edit_the_source, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -98,6 +100,14 @@ def copy_mathjax(app: Sphinx) -> None:
 
 def _stamp_path(app: Sphinx, page: str) -> Path:
     return Path(app.srcdir) / f"{page}.json"
+
+
+def forget_modules_without_source(app: Sphinx) -> list[Any]:
+    """Modules such as ``builtins`` have no page of sources for a link to lead to."""
+    modules = getattr(app.env, "_viewcode_modules", {})
+    for name in [name for name, entry in modules.items() if entry is False]:
+        del modules[name]
+    return []
 
 
 def depend_on_stamp(app: Sphinx, page: str, _source: list[str]) -> None:
